@@ -1,1 +1,122 @@
-"""."""
+"""The command `interp-plugins`; the same as `python -m interp_plugins`.
+
+How a command is added: write `interp_plugins/cli/NAME.py` with a function `NAME(...)` whose parameters are typer
+options and whose docstring is the command's help, and add one line to `COMMANDS` below. A dash in the command's name is
+an underscore in the module's and the function's. The module is imported only when its command is typed, so that
+`--help` and `--version` stay quick whatever the commands need.
+
+A command returns nothing when all went well, and otherwise raises. `typer.Exit(code)` ends it with that code; for the
+other exceptions the table below holds. What a user got wrong is one sentence on stderr and never a traceback
+(`interp-plugins --traceback NAME ...` shows it after all); what is left over is a fault of ours and keeps its traceback.
+
+====  ===============================  =================================================================
+code  meaning                          raised as
+====  ===============================  =================================================================
+0     fine
+1     the run failed                   `typer.Exit(1)`, or any exception that is not in this table
+2     wrong usage or bad input         ValueError, TypeError, UnknownMethod, DuplicateMethod,
+                                       LayerNotReached, FileNotFoundError and their like, typer's errors
+3     the environment is not right     HostMissing, BrokenPlugin
+4     interrupted, and can be resumed  KeyboardInterrupt
+====  ===============================  =================================================================
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from interp_plugins.errors import BrokenPlugin, HostMissing, InterpError
+
+COMMANDS = {
+    "demo": "Draw a small world, train networks on it, attack them, and write one page about it.",
+    "plugins": "List the methods, where each comes from, and what is wrong with those that do not work.",
+    "doctor": "Check this machine and say how to repair what is not right.",
+}
+
+FAILED, USAGE, ENVIRONMENT, INTERRUPTED = 1, 2, 3, 4
+TYPERS_INTERRUPT = 130  # typer turns a KeyboardInterrupt into this code before we see it
+BAD_INPUT = (ValueError, TypeError, InterpError, FileNotFoundError, FileExistsError, NotADirectoryError,
+             IsADirectoryError, PermissionError)  # fmt: skip
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        words: the arguments without the program's name; those of this process by default.
+    """
+    words = list(sys.argv[1:] if words is None else words) or ["--help"]
+    try:
+        command = typer.main.get_command(_application(_wanted(words)))
+        code = command.main(words, prog_name="interp-plugins", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = TYPERS_INTERRUPT
+    except typer.TyperException as error:
+        return _complain(f"{error.format_message()} (see interp-plugins --help)", USAGE)
+    except (HostMissing, BrokenPlugin) as error:
+        return _complain(error, ENVIRONMENT, words)
+    except BAD_INPUT as error:
+        return _complain(error, USAGE, words)
+    if code == TYPERS_INTERRUPT:
+        return _complain("interrupted", INTERRUPTED)
+    return code if isinstance(code, int) else 0
+
+
+def _wanted(words: Sequence[str]) -> str | None:
+    """The command that is typed: the first word that is no option (no option of the program itself takes a value)."""
+    return next((word for word in words if not word.startswith("-")), None)
+
+
+def _application(wanted: str | None) -> typer.Typer:
+    """The typer application in which only the wanted command is real; the others are a name and a line of help."""
+    # Without rich's markup the help is plain text, and printing it does not import rich.
+    application = typer.Typer(name="interp-plugins", add_completion=False, rich_markup_mode=None)
+    application.callback()(_options)
+    for name, line in COMMANDS.items():
+        application.command(name, short_help=line)(_function(name) if name == wanted else _not_wanted)
+    return application
+
+
+def _function(name: str) -> Callable[..., None]:
+    python_name = name.replace("-", "_")
+    function: Callable[..., None] = getattr(import_module(f"interp_plugins.cli.{python_name}"), python_name)
+    return function
+
+
+def _not_wanted() -> None:
+    """Stand for a command whose module is not imported this time."""
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from interp_plugins import __version__
+
+        typer.echo(f"interp-plugins {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")] = False,
+) -> None:
+    """Does what a vision network's neurons mean survive an attack?
+
+    Exit codes: 0 fine, 1 the run failed, 2 wrong usage or bad input, 3 the environment is not right, 4 interrupted.
+    """
+
+
+def _complain(problem: Exception | str, code: int, words: Sequence[str] = ()) -> int:
+    """Put one sentence on stderr, after the traceback where `--traceback` stands before the command."""
+    before_command = words[: words.index(_wanted(words))] if _wanted(words) else []
+    if isinstance(problem, Exception) and "--traceback" in before_command:
+        from traceback import print_exception
+
+        print_exception(problem)
+    sentence = " ".join(str(problem).split()) or type(problem).__name__
+    typer.echo(f"interp-plugins: {sentence}", err=True)
+    return code
