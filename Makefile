@@ -55,7 +55,7 @@ clean:   ## remove the environments and what was built
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is none. Name one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 3; }
 	@$(PYTHON) -m venv "$(@D)" || { \
-	  echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu: apt install python3-venv" >&2; rm -rf "$(@D)"; exit 3; }
+	  echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu: apt install python3-venv" >&2; exit 3; }
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.python pyproject.toml
