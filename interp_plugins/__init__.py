@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from interp_plugins.hookspecs import hookimpl as hookimpl
-    from interp_plugins.hosts import install as install
-    from interp_plugins.hosts import uninstall as uninstall
+    from interp_plugins.namespaces import install as install
+    from interp_plugins.namespaces import uninstall as uninstall
     from interp_plugins.registry import Method as Method
     from interp_plugins.registry import get as get
     from interp_plugins.registry import methods as methods
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Method", "__version__", "get", "hookimpl", "install", "methods", "uninstall"]
 
 _HOMES = {"Method": "registry", "get": "registry", "methods": "registry", "hookimpl": "hookspecs",
-          "install": "hosts", "uninstall": "hosts"}  # fmt: skip
+          "install": "namespaces", "uninstall": "namespaces"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

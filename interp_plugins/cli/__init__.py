@@ -7,7 +7,7 @@ an underscore in the module's and the function's. The module is imported only wh
 
 A command returns nothing when all went well, and otherwise raises. `typer.Exit(code)` ends it with that code; for the
 other exceptions the table below holds. What a user got wrong is one sentence on stderr and never a traceback
-(`interp-plugins --traceback NAME ...` shows it after all); what is left over is a fault of ours and keeps its traceback.
+(`interp-plugins --traceback NAME ...` shows it after all); what is left over is our own fault and keeps its traceback.
 
 ====  ===============================  =================================================================
 code  meaning                          raised as
@@ -36,7 +36,7 @@ COMMANDS = {
     "doctor": "Check this machine and say how to repair what is not right.",
 }
 
-FAILED, USAGE, ENVIRONMENT, INTERRUPTED = 1, 2, 3, 4
+USAGE, ENVIRONMENT, INTERRUPTED = 2, 3, 4
 TYPERS_INTERRUPT = 130  # typer turns a KeyboardInterrupt into this code before we see it
 BAD_INPUT = (ValueError, TypeError, InterpError, FileNotFoundError, FileExistsError, NotADirectoryError,
              IsADirectoryError, PermissionError)  # fmt: skip
