@@ -116,9 +116,9 @@ def _entry_points() -> Iterator[tuple[str, str, metadata.EntryPoint]]:
     """Yield (distribution, version, entry point) in order; of one distribution found twice, the one Python imports."""
     found: dict[str, tuple[str, metadata.EntryPoints]] = {}
     for distribution in metadata.distributions():
-        if points := distribution.entry_points.select(group=GROUP):
-            named = distribution.metadata["Name"] if "Name" in distribution.metadata else "unnamed"
-            name = re.sub(r"[-_.]+", "-", named).lower()
+        points = distribution.entry_points.select(group=GROUP)
+        if points and "Name" in distribution.metadata:  # without a name it is the rest of an interrupted removal
+            name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
             found.setdefault(name, (distribution.version, points))
     for name in sorted(found, key=lambda name: (name != OURS, name)):
         version, points = found[name]

@@ -1,0 +1,270 @@
+"""Is this machine right for the work? One function for each thing that is looked at; `doctor` prints the answers.
+
+Torch, torchvision and the hosts are imported in fresh processes with a time limit, all at once, so that one that is
+broken, or never comes back, is a finding like any other.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, Literal
+
+from interp_plugins.hosts import HOSTS, TORCHATTACKS, Host, pip_line
+from interp_plugins.loader import OURS
+from interp_plugins.registry import lines
+
+Status = Literal["fine", "note", "warning", "failure"]
+
+SECONDS: Final = 120  # that an import may take; hosts need up to 20 s on a busy machine
+OLDEST_TORCH: Final = (2, 11)
+LITTLE_DISK: Final = 2.0  # GiB; below this a set of a few thousand images may not fit
+
+TORCH_FACTS: Final = """
+import json, torch
+devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+facts = {"version": torch.__version__, "cuda": torch.version.cuda, "rocm": torch.version.hip, "devices": devices}
+print(json.dumps(facts))
+"""
+
+FETCH_ALL: Final = """
+import json
+from interp_plugins.hosts import fetch
+from interp_plugins.registry import lines
+wrong = {}
+for line in lines():
+    if line.status == "ready":
+        try:
+            fetch(line.method)
+        except Exception as error:
+            wrong[f"{line.name} ({line.host or line.plugin})"] = [line.distribution, f"{type(error).__name__}: {error}"]
+print(json.dumps(wrong))
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Args:
+        subject: what was looked at.
+        status: "fine"; "note" (nothing to repair, but good to know); "warning"; or "failure".
+        message: what was found.
+        fix: what to type or do; never empty unless the status is "fine".
+    """
+
+    subject: str
+    status: Status
+    message: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a fresh process said: its output when it ended well, and otherwise the last line of its complaint."""
+
+    output: str = ""
+    complaint: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Yield the findings in the order in which they are printed."""
+    programs = {"torch": TORCH_FACTS, "methods": FETCH_ALL}
+    programs |= {name: f"import {name}" for name in ("torchvision", *HOSTS) if find_spec(name) is not None}
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        probes = dict(zip(programs, pool.map(probe, programs.values()), strict=True))
+    yield python()
+    yield from torch(probes["torch"])
+    yield torchvision(probes.get("torchvision"))
+    for host in HOSTS.values():
+        yield host_framework(host, probes.get(host.name))
+    if HOSTS["torchattacks"].is_present():
+        yield requests_pin(_version("requests"))
+    yield wordnet(os.environ)
+    yield disk(Path.cwd())
+    yield from broken_plugins()
+    yield from broken_methods(probes["methods"])
+
+
+def probe(program: str, seconds: float = SECONDS) -> Probe:
+    """Run a program in a fresh Python, warnings silenced, and never wait longer than the limit."""
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return Probe(complaint=f"no answer within {seconds:g} seconds")
+    if done.returncode:
+        return Probe(complaint=(done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1])
+    return Probe(output=done.stdout)
+
+
+def python() -> Finding:
+    """Say which Python this is; that it is new enough, the installation has seen to."""
+    return Finding("Python", "fine", f"{platform.python_version()} in {sys.prefix}")
+
+
+def torch(found: Probe) -> Iterator[Finding]:
+    """Judge torch's version, and whether a GPU that is there can be used by this build."""
+    oldest = ".".join(map(str, OLDEST_TORCH))
+    upgrade = pip_line(f'install --upgrade "torch>={oldest}"')
+    if found.complaint:
+        yield Finding("torch", "failure", f"cannot be imported: {found.complaint}", upgrade)
+        return
+    facts = json.loads(found.output.splitlines()[-1])
+    build = f"CUDA {facts['cuda']}" if facts["cuda"] else f"ROCm {facts['rocm']}" if facts["rocm"] else "the CPU"
+    message = f"{facts['version']}, built for {build}"
+    if tuple(int(part) for part in facts["version"].split(".")[:2]) < OLDEST_TORCH:
+        yield Finding(
+            "torch", "failure", f"{message}; {oldest} is needed, older ones can run code from a weights file", upgrade
+        )
+    else:
+        yield Finding("torch", "fine", message)
+    if facts["devices"]:
+        yield Finding("GPU", "fine", ", ".join(facts["devices"]))
+    elif shutil.which("nvidia-smi"):
+        yield Finding(
+            "GPU",
+            "warning",
+            "there is an NVIDIA driver, but this torch sees no GPU",
+            "install the build for your driver as https://pytorch.org/get-started says",
+        )
+    else:
+        yield Finding("GPU", "note", "none is visible", "nothing to repair: everything runs on the CPU, more slowly")
+
+
+def torchvision(found: Probe | None) -> Finding:
+    """Find the pair of torch and torchvision that were built for different devices; torchmetrics breaks with it."""
+    if found is None:
+        return Finding(
+            "torchvision",
+            "note",
+            "not installed; only models of the kind torchvision:NAME need it",
+            pip_line('install "interp-plugins[vision]"'),
+        )
+    if "operator torchvision::nms does not exist" in found.complaint:
+        return Finding(
+            "torchvision",
+            "failure",
+            "does not match torch (operator torchvision::nms does not exist)",
+            f"install both from one index: {pip_line('install --force-reinstall torch torchvision')} "
+            "(for CPU builds with --index-url https://download.pytorch.org/whl/cpu)",
+        )
+    if found.complaint:
+        return Finding(
+            "torchvision",
+            "failure",
+            f"cannot be imported: {found.complaint}",
+            pip_line("install --force-reinstall torchvision"),
+        )
+    return Finding("torchvision", "fine", f"{_version('torchvision') or 'of unknown version'}, imports")
+
+
+def host_framework(host: Host, found: Probe | None) -> Finding:
+    """Say whether a host is there and whether it imports; only importing it can tell."""
+    if found is None or not host.is_present():
+        return Finding(host.name, "note", "not installed", host.how_to_get())
+    version = host.installed_version()
+    if found.complaint:
+        again = pip_line(f'install --force-reinstall --no-deps "{host.distribution}{host.version}"')
+        return Finding(host.name, "failure", f"{version} is installed but broken: {found.complaint}", again)
+    return Finding(host.name, "fine", f"{version}, imports")
+
+
+def requests_pin(version: str | None) -> Finding:
+    """Judge what torchattacks' pin has done to requests; torchattacks itself never imports it."""
+    if version is not None and version.startswith("2.25."):
+        alone = pip_line(f"install --no-deps '{TORCHATTACKS.distribution}{TORCHATTACKS.version}'")
+        newer = pip_line("install --upgrade requests urllib3 idna")
+        return Finding(
+            "requests",
+            "warning",
+            f"{version}, years old and with known holes, because torchattacks pins it",
+            f"{alone}, then {newer}; what pip says about the pin is harmless",
+        )
+    if version is None:
+        return Finding("requests", "fine", "not installed; torchattacks asks for it and never uses it")
+    return Finding("requests", "fine", f"{version}, newer than torchattacks asks for; harmless, it never uses it")
+
+
+def wordnet(environment: Mapping[str, str]) -> Finding:
+    """Look for nltk and its copy of WordNet without importing nltk, which takes seconds."""
+    if find_spec("nltk") is None:
+        return Finding(
+            "WordNet",
+            "note",
+            "nltk is not installed; only the full WordNet needs it",
+            pip_line('install "interp-plugins[wordnet]"'),
+        )
+    places = [Path(place) for place in environment.get("NLTK_DATA", "").split(os.pathsep) if place]
+    places += [
+        Path.home() / "nltk_data",
+        Path(sys.prefix) / "nltk_data",
+        Path(sys.prefix) / "share" / "nltk_data",
+        Path(sys.prefix) / "lib" / "nltk_data",
+    ]
+    places += [Path(root) / "nltk_data" for root in ("/usr/share", "/usr/local/share", "/usr/lib", "/usr/local/lib")]
+    for place in places:
+        for corpus in ("wordnet", "wordnet.zip"):
+            if (place / "corpora" / corpus).exists():
+                return Finding("WordNet", "fine", f"{place / 'corpora' / corpus}")
+    return Finding(
+        "WordNet",
+        "note",
+        "nltk is installed, its copy of WordNet is not",
+        "python -m nltk.downloader wordnet, or set NLTK_DATA to a folder that holds corpora/wordnet",
+    )
+
+
+def disk(folder: Path) -> Finding:
+    """Say how much room is left where the results go unless told otherwise."""
+    free = shutil.disk_usage(folder).free / 2**30
+    if free < LITTLE_DISK:
+        return Finding("disk", "warning", f"{free:.1f} GiB free in {folder}", "make room, or write elsewhere")
+    return Finding("disk", "fine", f"{free:.0f} GiB free in {folder}")
+
+
+def broken_plugins() -> Iterator[Finding]:
+    """Repeat what the list of plugins has to complain about, with what to do about it."""
+    wrong = [line for line in lines() if line.status in ("failed", "duplicate", "unknown kind")]
+    for line in wrong:
+        status: Status = "failure" if line.status == "failed" else "warning"
+        fix = _without(line.distribution) if line.distribution else "correct or unset INTERP_PLUGINS"
+        yield Finding(f"plugin {line.name}", status, f"{line.status}: {line.reason}", fix)
+    if not wrong:
+        yield Finding("plugins", "fine", f"{sum(line.method is not None for line in lines())} methods are offered")
+
+
+def broken_methods(found: Probe) -> Iterator[Finding]:
+    """Name the methods that are offered and yet cannot be imported."""
+    if found.complaint:
+        yield Finding(
+            "methods", "failure", f"cannot be imported: {found.complaint}", "repair what is named above first"
+        )
+        return
+    wrong = json.loads(found.output.splitlines()[-1])
+    for label, (distribution, message) in wrong.items():
+        yield Finding(f"method {label}", "failure", f"cannot be imported: {message}", _without(distribution))
+    if not wrong:
+        yield Finding("methods", "fine", "all that are ready can be imported")
+
+
+def _without(distribution: str) -> str:
+    """Say how to go on without a distribution's plugins, or how to repair ours."""
+    if distribution == OURS:
+        return "repair what is named above first, else " + pip_line(f"install --force-reinstall --no-deps {OURS}")
+    return f"{pip_line(f'uninstall {distribution}')}, or tell its authors; INTERP_PLUGINS= leaves outside plugins out"
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
