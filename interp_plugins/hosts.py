@@ -26,7 +26,8 @@ class Host:
         version: the lower bound that is asked for when it is installed, such as ">=1.20".
         extra: whether `interp-plugins[name]` installs it.
         namespaces: for each kind of method, the module on which `install` sets our classes.
-        remark: what else to know before installing it; "{no_deps}" stands for the line that installs it alone.
+        remark: what else to know before installing it; "{no_deps}" stands for the line that installs it alone, and
+            "{others}" for the one that installs what it then lacks.
     """
 
     name: str
@@ -54,7 +55,9 @@ class Host:
             line = f"pipx inject {environment} {requirement}"
         else:
             line = f'pip install "interp-plugins[{self.name}]"' if self.extra else f"pip install {requirement}"
-        return line + self.remark.format(no_deps=pip_line(f"install --no-deps {requirement}"))
+        return line + self.remark.format(
+            others=pip_line("install scipy tqdm"), no_deps=pip_line(f"install --no-deps {requirement}")
+        )
 
 
 TORCHATTACKS: Final = Host(
@@ -63,7 +66,7 @@ TORCHATTACKS: Final = Host(
     version=">=3.5.1",
     extra=True,
     namespaces={"attack": "torchattacks"},
-    remark="; it asks for an old requests that it never uses, which this leaves alone: {no_deps}",
+    remark=", or, so that its pin of an old requests changes nothing: {others}, then {no_deps}",
 )
 ART: Final = Host(
     name="art",

@@ -1,8 +1,4 @@
-"""Is this machine right for the work? One function for each thing that is looked at; `doctor` prints the answers.
-
-Torch, torchvision and the hosts are imported in fresh processes with a time limit, all at once, so that one that is
-broken, or never comes back, is a finding like any other.
-"""
+"""What `doctor` asks of the machine: Python, torch and its build, the GPU, torchvision, WordNet and the disk."""
 
 import json
 import os
@@ -11,16 +7,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal
 
-from interp_plugins.hosts import HOSTS, TORCHATTACKS, Host, pip_line
-from interp_plugins.loader import OURS
-from interp_plugins.registry import lines
+from interp_plugins.hosts import pip_line
 
 Status = Literal["fine", "note", "warning", "failure"]
 
@@ -33,20 +26,6 @@ import json, torch
 devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 facts = {"version": torch.__version__, "cuda": torch.version.cuda, "rocm": torch.version.hip, "devices": devices}
 print(json.dumps(facts))
-"""
-
-FETCH_ALL: Final = """
-import json
-from interp_plugins.hosts import fetch
-from interp_plugins.registry import lines
-wrong = {}
-for line in lines():
-    if line.status == "ready":
-        try:
-            fetch(line.method)
-        except Exception as error:
-            wrong[f"{line.name} ({line.host or line.plugin})"] = [line.distribution, f"{type(error).__name__}: {error}"]
-print(json.dumps(wrong))
 """
 
 
@@ -75,28 +54,9 @@ class Probe:
     complaint: str = ""
 
 
-def examine() -> Iterator[Finding]:
-    """Yield the findings in the order in which they are printed."""
-    programs = {"torch": TORCH_FACTS, "methods": FETCH_ALL}
-    programs |= {name: f"import {name}" for name in ("torchvision", *HOSTS) if find_spec(name) is not None}
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        probes = dict(zip(programs, pool.map(probe, programs.values()), strict=True))
-    yield python()
-    yield from torch(probes["torch"])
-    yield torchvision(probes.get("torchvision"))
-    for host in HOSTS.values():
-        yield host_framework(host, probes.get(host.name))
-    if HOSTS["torchattacks"].is_present():
-        yield requests_pin(_version("requests"))
-    yield wordnet(os.environ)
-    yield disk(Path.cwd())
-    yield from broken_plugins()
-    yield from broken_methods(probes["methods"])
-
-
 def probe(program: str, seconds: float = SECONDS) -> Probe:
     """Run a program in a fresh Python, warnings silenced, and never wait longer than the limit."""
-    command = [sys.executable, "-W", "ignore", "-c", program]
+    command = [sys.executable, "-P", "-W", "ignore", "-c", program]  # -P: a file of the user's here shadows nothing
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
@@ -164,34 +124,7 @@ def torchvision(found: Probe | None) -> Finding:
             f"cannot be imported: {found.complaint}",
             pip_line("install --force-reinstall torchvision"),
         )
-    return Finding("torchvision", "fine", f"{_version('torchvision') or 'of unknown version'}, imports")
-
-
-def host_framework(host: Host, found: Probe | None) -> Finding:
-    """Say whether a host is there and whether it imports; only importing it can tell."""
-    if found is None or not host.is_present():
-        return Finding(host.name, "note", "not installed", host.how_to_get())
-    version = host.installed_version()
-    if found.complaint:
-        again = pip_line(f'install --force-reinstall --no-deps "{host.distribution}{host.version}"')
-        return Finding(host.name, "failure", f"{version} is installed but broken: {found.complaint}", again)
-    return Finding(host.name, "fine", f"{version}, imports")
-
-
-def requests_pin(version: str | None) -> Finding:
-    """Judge what torchattacks' pin has done to requests; torchattacks itself never imports it."""
-    if version is not None and version.startswith("2.25."):
-        alone = pip_line(f"install --no-deps '{TORCHATTACKS.distribution}{TORCHATTACKS.version}'")
-        newer = pip_line("install --upgrade requests urllib3 idna")
-        return Finding(
-            "requests",
-            "warning",
-            f"{version}, years old and with known holes, because torchattacks pins it",
-            f"{alone}, then {newer}; what pip says about the pin is harmless",
-        )
-    if version is None:
-        return Finding("requests", "fine", "not installed; torchattacks asks for it and never uses it")
-    return Finding("requests", "fine", f"{version}, newer than torchattacks asks for; harmless, it never uses it")
+    return Finding("torchvision", "fine", f"{installed_version('torchvision') or 'of unknown version'}, imports")
 
 
 def wordnet(environment: Mapping[str, str]) -> Finding:
@@ -231,39 +164,8 @@ def disk(folder: Path) -> Finding:
     return Finding("disk", "fine", f"{free:.0f} GiB free in {folder}")
 
 
-def broken_plugins() -> Iterator[Finding]:
-    """Repeat what the list of plugins has to complain about, with what to do about it."""
-    wrong = [line for line in lines() if line.status in ("failed", "duplicate", "unknown kind")]
-    for line in wrong:
-        status: Status = "failure" if line.status == "failed" else "warning"
-        fix = _without(line.distribution) if line.distribution else "correct or unset INTERP_PLUGINS"
-        yield Finding(f"plugin {line.name}", status, f"{line.status}: {line.reason}", fix)
-    if not wrong:
-        yield Finding("plugins", "fine", f"{sum(line.method is not None for line in lines())} methods are offered")
-
-
-def broken_methods(found: Probe) -> Iterator[Finding]:
-    """Name the methods that are offered and yet cannot be imported."""
-    if found.complaint:
-        yield Finding(
-            "methods", "failure", f"cannot be imported: {found.complaint}", "repair what is named above first"
-        )
-        return
-    wrong = json.loads(found.output.splitlines()[-1])
-    for label, (distribution, message) in wrong.items():
-        yield Finding(f"method {label}", "failure", f"cannot be imported: {message}", _without(distribution))
-    if not wrong:
-        yield Finding("methods", "fine", "all that are ready can be imported")
-
-
-def _without(distribution: str) -> str:
-    """Say how to go on without a distribution's plugins, or how to repair ours."""
-    if distribution == OURS:
-        return "repair what is named above first, else " + pip_line(f"install --force-reinstall --no-deps {OURS}")
-    return f"{pip_line(f'uninstall {distribution}')}, or tell its authors; INTERP_PLUGINS= leaves outside plugins out"
-
-
-def _version(distribution: str) -> str | None:
+def installed_version(distribution: str) -> str | None:
+    """Return the version of a distribution, or None when it is not installed."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
