@@ -11,6 +11,7 @@ release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 extensions = ["myst_parser", "sphinx.ext.napoleon", "autoapi.extension"]
 exclude_patterns = ["_build"]
+default_role = "code"  # docstrings write `name` with one backtick
 html_theme = "furo"
 html_title = f"interp-plugins {release}"
 
@@ -21,7 +22,7 @@ autoapi_dirs = [str(ROOT / "interp_plugins"), *(str(folder) for folder in sorted
 autoapi_root = "api"
 autoapi_add_toctree_entry = False
 autoapi_member_order = "bysource"
-autoapi_options = ["members", "show-inheritance", "show-module-summary"]
+autoapi_options = ["members", "show-inheritance"]
 autoapi_python_class_content = "class"
 napoleon_numpy_docstring = False
 
