@@ -18,7 +18,7 @@ settings.load_profile("suite")
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """The folder of real networks and images: $INTERP_DATA, else shared/data beside the checkout, else the test is skipped."""
+    """Folder of real networks and images ($INTERP_DATA, else shared/data beside the checkout); without it a skip."""
     named = os.environ.get("INTERP_DATA")
     folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
     if not (folder / "nets.py").is_file():
