@@ -72,8 +72,15 @@ def _wanted(words: Sequence[str]) -> str | None:
 
 def _application(wanted: str | None) -> typer.Typer:
     """The typer application in which only the wanted command is real; the others are a name and a line of help."""
+    # typer imports pydantic to make a bool of a `--help` that was not typed, unless it is told what that means.
+    no_help: dict[str, object] = {"help": False}
     # Without rich's markup the help is plain text, and printing it does not import rich.
-    application = typer.Typer(name="interp-plugins", add_completion=False, rich_markup_mode=None)
+    application = typer.Typer(
+        name="interp-plugins",
+        add_completion=False,
+        rich_markup_mode=None,
+        context_settings={"default_map": no_help | dict.fromkeys(COMMANDS, no_help)},
+    )
     application.callback()(_options)
     for name, line in COMMANDS.items():
         application.command(name, short_help=line)(_function(name) if name == wanted else _not_wanted)
