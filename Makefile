@@ -8,11 +8,13 @@ OUT ?= demo
 ARGS ?=
 
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip --disable-pip-version-check
+
+# Python compiles what it imports; compiling all of PyTorch beforehand costs a minute.
+INSTALL = -m pip --disable-pip-version-check install --no-compile
 
 # torchattacks asks for requests 2.25, which has known holes, and never imports it: it is installed without its
 # requirements. Those that it does import (numpy, scipy, tqdm) come with ART.
-TORCHATTACKS = $(PIP) install --no-deps "torchattacks>=3.5.1"
+TORCHATTACKS = $(BIN)/python $(INSTALL) --no-deps "torchattacks>=3.5.1"
 
 .PHONY: help demo test check fix docs hosts bench recipes clean
 
@@ -59,25 +61,25 @@ clean:   ## remove the environments and what was built
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.python pyproject.toml
-	$(PIP) install -e ".[vision,art]"
+	$(BIN)/python $(INSTALL) -e ".[vision,art]"
 	$(TORCHATTACKS)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(PIP) install -e ".[vision,art,test]"
+	$(BIN)/python $(INSTALL) -e ".[vision,art,test]"
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.demo
-	$(PIP) install -e ".[vision,art,lint]"
+	$(BIN)/python $(INSTALL) -e ".[vision,art,lint]"
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.demo
-	$(PIP) install "foolbox>=3.3.4"
+	$(BIN)/python $(INSTALL) "foolbox>=3.3.4"
 	@touch $@
 
 # The docs need their tools alone, not the package and its PyTorch: the extra's names are read, not installed as an extra.
 $(DOCS_VENV)/.docs: $(DOCS_VENV)/.python pyproject.toml
 	@$(DOCS_VENV)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' \
 	  > "$(DOCS_VENV)/requirements.txt"
-	$(DOCS_VENV)/bin/python -m pip --disable-pip-version-check install -r "$(DOCS_VENV)/requirements.txt"
+	$(DOCS_VENV)/bin/python $(INSTALL) -r "$(DOCS_VENV)/requirements.txt"
 	@touch $@
