@@ -1,1 +1,17 @@
-"""."""
+"""Attacks: images in, adversarial images out."""
+
+from interp_plugins.attacks.ensemble import EnsembleOptimization, EnsembleResult, Step
+from interp_plugins.attacks.gradient import FGSM, PGD, PredictedLabelFGSM
+from interp_plugins.attacks.targets import FixedTargets, LeastLikely, RandomTargets
+
+__all__ = [
+    "FGSM",
+    "PGD",
+    "EnsembleOptimization",
+    "EnsembleResult",
+    "FixedTargets",
+    "LeastLikely",
+    "PredictedLabelFGSM",
+    "RandomTargets",
+    "Step",
+]

@@ -1,0 +1,305 @@
+"""The ensemble-optimization attack: one image that several networks take for the same wrong class.
+
+    minimise over x*   λ d(x*, x) + Σ_k w_k ℓ(y*, f_k(x*)),   x* in [0, 1],   by Adam on the pixels
+
+Dong, Su, Zhu, Bao 2017, "Towards interpretable deep neural networks by leveraging adversarial examples"
+(arXiv:1708.05493): ℓ is the cross-entropy to a target class y*, the members are averaged, Adam takes 10 to 20 steps of
+length 5 on [0, 255] pixels and the pixels are clipped after each step. An image is attacked towards the ten classes that the
+members together find least likely.
+
+Ours, because unpublished: λ and the form of d (L2, small); the fusions "prob" and "logit"; `balance`, which brings the
+members' gradients to one length per image so that a robust member is not drowned by standard ones; the ball; the choice of the best
+iterate (most members fooled, then the lowest loss, the last one scored too); the untargeted form.
+
+Only one member's graph is alive at a time. All targets of an image share its first forward pass. Networks are called in
+tiles and losses are summed over images, so a result depends on neither order, nor neighbours, nor the size of a batch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from interp_plugins.attacks.fusion import FUSIONS, Fusion
+from interp_plugins.attacks.iterates import BestIterate
+from interp_plugins.attacks.members import Ensemble, Point
+from interp_plugins.attacks.targets import TargetPolicy, mean_probabilities
+from interp_plugins.foundation import check
+from interp_plugins.foundation.ball import TINY, Norm, check_ball, length, project
+from interp_plugins.foundation.borrow import borrow
+from interp_plugins.foundation.precision import PRECISIONS, Precision
+from interp_plugins.foundation.prepare import device_of, judge
+from interp_plugins.foundation.randomness import seeds
+from interp_plugins.foundation.tiles import check_tile, fill, spans, tile_size
+
+Distance = Literal["l2", "squared", "rmse"]
+
+DECAY, SQUARE_DECAY = 0.9, 0.999  # Adam's own
+ADAM_EPSILON = 1e-8 * 255  # Adam's own on [0, 255] pixels, where gradients are 255 times smaller
+
+
+class Step(NamedTuple):
+    """What a `watch` callback sees after each step of each tile; rows beyond the last image repeat it."""
+
+    step: int  # steps taken, from 1
+    images: Tensor  # (tile, c, h, w), after the step
+    gradient: Tensor  # (tile, c, h, w), before it
+    targets: Tensor  # (tile,)
+    loss: Tensor  # (tile,), before the step
+
+
+@dataclass(frozen=True)
+class EnsembleResult:
+    """Adversarial images for t targets of each of n images, judged by the k original networks in their own precision."""
+
+    images: Float[Tensor, "n t c h w"]  # in [0, 1]
+    targets: Int[Tensor, "n t"]
+    fooled: Bool[Tensor, "n t k"]  # the member says the target (untargeted: does not say the label)
+    rmse: Float[Tensor, "n t"]  # root of the mean squared change of a pixel, on [0, 255]
+    linf: Float[Tensor, "n t"]  # largest change of a pixel, on [0, 1]
+    steps: Int[Tensor, "n t"]  # the step whose iterate was kept; 0 is the clean image
+    gradient_norms: Float[Tensor, "n t k"]  # L2 norm of each member's weighted gradient, mean over the steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleOptimization:
+    """Adam on the pixels of an image against several networks at once (arXiv:1708.05493)."""
+
+    steps: int = 20  # Adam steps; the paper takes 10 to 20
+    step_size: float = 5 / 255  # Adam's step, in [0, 1] pixels
+    fusion: Fusion = "loss"  # what is averaged over members: losses, probabilities or logits
+    weights: tuple[float, ...] | None = None  # of the members, brought to sum 1; None: equal
+    balance: bool = False  # bring the members' gradients to one length per image
+    distance: Distance = "l2"  # d: length of the change, its square, or its root mean square
+    distance_weight: float = 1e-3  # λ, for changes in [0, 1] pixels; 0 leaves d out
+    epsilon: float | None = None  # radius of a ball in [0, 1] pixels; None: no ball
+    norm: Norm = "linf"  # of the ball
+    targeted: bool = True  # False: `targets` are the labels to get away from
+    tile: int | None = None  # rows a network call; None: 8 on a CPU, 64 on a GPU
+    precision: Precision = "fp32"  # of the search; the judgement is always the original's
+
+    def __post_init__(self) -> None:
+        check.one_of("fusion", self.fusion, tuple(FUSIONS))
+        check.one_of("distance", self.distance, ("l2", "squared", "rmse"))
+        check.one_of("precision", self.precision, PRECISIONS)
+        check.positive(steps=self.steps, step_size=self.step_size)
+        for weight in self.weights or ():
+            check.positive(weight=weight)
+        if not self.distance_weight >= 0:
+            raise ValueError(f"expected distance_weight of at least 0, got {self.distance_weight}")
+        check_ball(self.epsilon, self.norm)
+        check_tile(self.tile)
+
+    def __call__(
+        self,
+        classifiers: Sequence[object],
+        images: Float[Tensor, "n c h w"],
+        targets: Tensor | TargetPolicy,
+        *,
+        labels: Int[Tensor, " n"] | None = None,
+        mask: Tensor | None = None,
+        seed: int = 0,
+        ids: Sequence[str | int] | None = None,
+        watch: Callable[[Step], None] | None = None,
+    ) -> Tensor:
+        """Attack images; arguments and errors as `run`'s.
+
+        Returns:
+            Adversarial images (n, c, h, w) if `targets` has shape (n,), else (n, t, c, h, w), on the images' device.
+        """
+        found = self._search(classifiers, images, targets, labels, mask, seed, ids, watch)
+        return found.images[:, 0] if isinstance(targets, Tensor) and targets.ndim == 1 else found.images
+
+    def run(
+        self,
+        classifiers: Sequence[object],
+        images: Float[Tensor, "n c h w"],
+        targets: Tensor | TargetPolicy,
+        *,
+        labels: Int[Tensor, " n"] | None = None,
+        mask: Tensor | None = None,
+        seed: int = 0,
+        ids: Sequence[str | int] | None = None,
+        watch: Callable[[Step], None] | None = None,
+    ) -> EnsembleResult:
+        """Attack images and judge the result by the original networks.
+
+        Args:
+            classifiers: The members: modules or callables from images in [0, 1] to logits, what `prepare` made of them (to
+                prepare once for many calls), or `LossGradient` objects with fusion "loss". Given back as found.
+            images: Float images in [0, 1].
+            targets: Classes to reach, (n,) or (n, t), or a policy that chooses them; labels to leave if not `targeted`.
+            labels: The true classes, which no target may be; for policies None means what the ensemble itself says.
+            mask: Broadcastable to the images; scales each step, 0 where a pixel must not change.
+            seed: The run's seed, for random targets.
+            ids: The images' names, for random targets; without them their places in the batch.
+            watch: Called after each step of each tile.
+
+        Raises:
+            TypeError: A wrong type or dtype.
+            ValueError: A wrong shape, range or value, members that disagree on the classes, or a gradient that is not finite.
+        """
+        found = self._search(classifiers, images, targets, labels, mask, seed, ids, watch)
+        change = (found.images - check.images(images)[:, None]).flatten(2)
+        return EnsembleResult(
+            images=found.images,
+            targets=found.targets,
+            fooled=self._judge(classifiers, found),
+            rmse=change.square().mean(2).sqrt() * 255,
+            linf=change.abs().amax(2),
+            steps=found.steps,
+            gradient_norms=found.norms,
+        )
+
+    def _search(
+        self,
+        classifiers: Sequence[object],
+        images: Tensor,
+        targets: Tensor | TargetPolicy,
+        labels: Tensor | None,
+        mask: Tensor | None,
+        seed: int,
+        ids: Sequence[str | int] | None,
+        watch: Callable[[Step], None] | None,
+    ) -> "_Found":
+        images = check.images(images)
+        home, device = images.device, device_of(classifiers, images.device)
+        rows = tile_size(self.tile, device)
+        with torch.inference_mode(False), torch.no_grad(), borrow(*classifiers):
+            images = images.to(device, copy=True)
+            scale = torch.ones_like(images) if mask is None else check.broadcasts(mask, images, "mask")
+            ensemble = Ensemble(
+                classifiers,
+                images,
+                weights=self.weights,
+                fusion=self.fusion,
+                balance=self.balance,
+                targeted=self.targeted,
+                precision=self.precision,
+            )
+            chosen = self._targets(
+                classifiers, ensemble.classes, images, targets, labels, seeds(seed, ids, len(images))
+            )
+            found = [
+                self._attack(ensemble, images[span], chosen[span], scale[span], rows, watch)
+                for span in spans(len(images), rows)
+            ]
+        return _Found(*(torch.cat(parts).to(home) for parts in zip(*found, strict=True)))
+
+    def _targets(
+        self,
+        classifiers: Sequence[object],
+        classes: int,
+        images: Tensor,
+        targets: Tensor | TargetPolicy,
+        labels: Tensor | None,
+        own_seeds: list[int],
+    ) -> Tensor:
+        """The targets as (n, t), checked."""
+        n = len(images)
+        if labels is not None:
+            labels = check.labels(labels, n, classes).to(images.device)
+        if not isinstance(targets, Tensor):
+            probabilities = mean_probabilities(classifiers, images, self.tile)
+            labels = probabilities.argmax(1) if labels is None else labels
+            targets = targets(probabilities, labels, own_seeds)
+        columns = targets if targets.ndim == 2 else targets.reshape(-1, 1)
+        for column in columns.unbind(1):
+            check.labels(column, n, classes, "targets")
+        if self.targeted and labels is not None:
+            check.differ(columns.to(labels), labels)
+        return columns.to(images.device).long()
+
+    def _attack(
+        self,
+        ensemble: Ensemble,
+        images: Tensor,
+        targets: Tensor,
+        scale: Tensor,
+        rows: int,
+        watch: Callable[[Step], None] | None,
+    ) -> "_Found":
+        """Attack the images of one tile towards all their targets."""
+        m, t = targets.shape
+        origin, scale, wanted = images.repeat_interleave(t, 0), scale.repeat_interleave(t, 0), targets.flatten()
+        tiles = list(spans(m * t, rows))
+        first = None
+        if 2 * len(tiles) > t:  # one forward and t backward passes cost no more than a forward and a backward a tile
+            points = ensemble.evaluate(fill(images, rows), fill(targets, rows).T)
+            first = [torch.stack([point[:m] for point in part], 1).flatten(0, 1) for part in zip(*points, strict=True)]
+        found = []
+        for span in tiles:
+            start = None if first is None else Point(*(fill(part[span], rows) for part in first))
+            padded = [fill(part[span], rows) for part in (origin, wanted, scale)]
+            found.append([part[: span.stop - span.start] for part in self._optimise(ensemble, *padded, start, watch)])
+        adversarial, steps, norms = (torch.cat(parts).unflatten(0, (m, t)) for parts in zip(*found, strict=True))
+        return _Found(adversarial, targets, steps, norms)
+
+    def _optimise(
+        self,
+        ensemble: Ensemble,
+        origin: Tensor,
+        targets: Tensor,
+        scale: Tensor,
+        start: Point | None,
+        watch: Callable[[Step], None] | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Adam on one tile. Only operations that round once are used, so that a pixel's place in memory cannot matter."""
+        x, best = origin, BestIterate(origin)
+        first, second, norms = torch.zeros_like(x), torch.zeros_like(x), x.new_zeros(len(x), len(ensemble.members))
+        for step in range(self.steps):
+            point = start if start is not None and step == 0 else ensemble.evaluate(x, targets[None])[0]
+            distance, away = self._distance(x - origin)
+            loss = point.loss + self.distance_weight * distance
+            best.offer(step, x, point.fooled, loss)
+            gradient = point.gradient + self.distance_weight * away
+            norms = norms + point.norms / self.steps
+            first = first * DECAY + gradient * (1 - DECAY)
+            second = second * SQUARE_DECAY + gradient * gradient * (1 - SQUARE_DECAY)
+            mean, square = first / (1 - DECAY ** (step + 1)), second / (1 - SQUARE_DECAY ** (step + 1))
+            x = project(
+                x - self.step_size * mean / (square.sqrt() + ADAM_EPSILON) * scale, origin, self.epsilon, self.norm
+            )
+            if watch is not None:
+                watch(Step(step + 1, x, gradient, targets, loss))
+        check.finite_rows(x, "gradients")
+        fooled, loss = ensemble.score(x, targets)
+        best.offer(self.steps, x, fooled, loss + self.distance_weight * self._distance(x - origin)[0])
+        return best.images, best.steps, norms
+
+    def _distance(self, change: Tensor) -> tuple[Tensor, Tensor]:
+        """d(x*, x) of each row (n,), and its gradient; zero where nothing has changed."""
+        size = length(change)
+        match self.distance:
+            case "l2":
+                return size.flatten(), change / size.clamp_min(TINY)
+            case "squared":
+                return size.square().flatten(), 2 * change
+            case _:
+                root = change[0].numel() ** 0.5
+                return size.flatten() / root, change / (size.clamp_min(TINY) * root)
+
+    def _judge(self, classifiers: Sequence[object], found: "_Found") -> Tensor:
+        """Which members, as they were given, the images fool: (n, t, k)."""
+        device = device_of(classifiers, found.images.device)
+        images, targets = found.images.flatten(0, 1), found.targets.flatten()
+        rows = tile_size(self.tile, device)
+        verdicts = []
+        with borrow(*classifiers):
+            for span in spans(len(images), rows):
+                tile, said = fill(images[span].to(device), rows), fill(targets[span].to(device), rows)
+                hits = torch.stack([judge(c, tile).argmax(1) == said for c in classifiers], 1)
+                verdicts.append((hits == self.targeted)[: span.stop - span.start].cpu())
+        return torch.cat(verdicts).unflatten(0, found.targets.shape).to(found.images.device)
+
+
+class _Found(NamedTuple):
+    """What the search brought: images (n, t, c, h, w), targets and steps (n, t), gradient norms (n, t, k)."""
+
+    images: Tensor
+    targets: Tensor
+    steps: Tensor
+    norms: Tensor

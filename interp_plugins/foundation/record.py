@@ -1,0 +1,66 @@
+"""Record what named layers put out, as a context manager.
+
+    with record(model, ["layer4", "fc"]) as outputs:
+        model(images)
+    outputs["layer4"]                     # (n, u, h, w)
+
+The recorded tensor is a copy where an in-place activation may follow, so it is what the layer put out and not what a later
+`ReLU(inplace=True)` made of it. Layers are named as in `model.named_modules()`.
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from interp_plugins.errors import LayerNotReached
+
+
+class Outputs(dict[str, Tensor]):
+    """The outputs by layer name; asking for a layer that did not run says which did."""
+
+    def __missing__(self, layer: str) -> Tensor:
+        ran = ", ".join(self) or "none"
+        raise LayerNotReached(f"layer {layer!r} did not run; layers that did: {ran}")
+
+
+@contextmanager
+def record(model: nn.Module, layers: Sequence[str]) -> Iterator[Outputs]:
+    """Keep the latest output of each of `layers` while the body runs the model.
+
+    Args:
+        model: The network; its hooks are as before when the block ends.
+        layers: Dotted names, as in `named_modules()`.
+
+    Yields:
+        A dictionary from layer name to its latest output, with the autograd graph if there is one.
+
+    Raises:
+        ValueError: A name is no layer of the model; the nearest one is suggested.
+        TypeError: A layer put out something other than a tensor.
+    """
+    modules = dict(model.named_modules())
+    outputs = Outputs()
+
+    def keep(layer: str) -> object:
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            if not isinstance(output, Tensor):
+                raise TypeError(
+                    f"expected a tensor from layer {layer!r}, got {type(output).__name__}; name a layer inside it"
+                )
+            outputs[layer] = output.clone()
+
+        return hook
+
+    handles = []
+    try:
+        for layer in layers:
+            if layer not in modules:
+                near = difflib.get_close_matches(layer, modules, n=1, cutoff=0.0)
+                raise ValueError(f"expected a layer of the model, got {layer!r}; the nearest is {near[0]!r}")
+            handles.append(modules[layer].register_forward_hook(keep(layer)))  # type: ignore[arg-type]
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
