@@ -31,8 +31,8 @@ import typer
 from interp_plugins.errors import BrokenPlugin, HostMissing, InterpError
 
 COMMANDS = {
-    "demo": "Draw a small world, train networks on it, attack them, and write one page about it.",
-    "plugins": "List the methods, where each comes from, and what is wrong with those that do not work.",
+    "demo": "Attack networks trained on a small drawn world; write one page.",
+    "plugins": "List the methods, where they come from, and what is wrong.",
     "doctor": "Check this machine and say how to repair what is not right.",
 }
 
@@ -97,12 +97,13 @@ def _not_wanted() -> None:
     """Stand for a command whose module is not imported this time."""
 
 
-def _say_version(asked: bool) -> None:
+def _say_version(asked: bool) -> bool:
     if asked:
         from interp_plugins import __version__
 
         typer.echo(f"interp-plugins {__version__}")
         raise typer.Exit
+    return asked
 
 
 def _options(
