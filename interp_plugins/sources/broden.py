@@ -8,8 +8,8 @@ green, 0 = unlabelled.
 import csv
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,27 +22,26 @@ SUFFIX = {
 }  # Broden tells the colour orange from the fruit, the scene street from the object
 
 
-class Named(Protocol):
-    """A concept: its number in the masks, its name, its category."""
+@dataclass(frozen=True)
+class Concept:
+    """Something that can be pointed at in a picture.
 
-    @property
-    def number(self) -> int:
-        """What stands for it in the masks, from 1."""
+    Args:
+        number: What stands for it in the masks, from 1; each number is one concept's.
+        name: What people call it.
+        category: Its kind: color, object, part, scene, texture.
+    """
 
-    @property
-    def name(self) -> str:
-        """What people call it."""
-
-    @property
-    def category(self) -> str:
-        """Its kind: color, object, part, scene, texture."""
+    number: int
+    name: str
+    category: str
 
 
 def write(
     folder: Path | str,
     images: Tensor,
     masks: Mapping[str, NDArray[np.int16]],
-    concepts: Sequence[Named],
+    concepts: Sequence[Concept],
     ids: Sequence[str],
     *,
     whole: Sequence[str] = ("scene",),
@@ -145,7 +144,7 @@ def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
 def _tables(
     folder: Path,
     rows: Sequence[Mapping[str, object]],
-    kept: Sequence[Named],
+    kept: Sequence[Concept],
     counts: tuple[NDArray[np.int64], NDArray[np.float64]],
     categories: Iterable[str],
 ) -> None:

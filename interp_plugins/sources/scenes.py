@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from interp_plugins.sources import broden
+from interp_plugins.sources.broden import Concept
 from interp_plugins.sources.brush import Canvas, Frame, Labels
 from interp_plugins.sources.chance import Dice, Floats, Ints
 from interp_plugins.sources.things import HABITS, Easel
-from interp_plugins.sources.world import CONCEPTS, NUMBER, SCENES, THINGS, Concept, draw_clutter, draw_place
+from interp_plugins.sources.world import CONCEPTS, NUMBER, SCENES, THINGS, draw_clutter, draw_place
 
 TOGETHER = 64  # images drawn at a time: few enough to stay in the processor's cache
 

@@ -4,10 +4,11 @@ Everything that can be pointed at in a picture is a concept with a category and 
 are those of the Broden data set, so whatever dissects with Broden dissects with this.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from interp_plugins.sources.broden import Concept
 from interp_plugins.sources.brush import Canvas, Frame, Labels, Paint, only, union
 from interp_plugins.sources.chance import Dice, Floats, Ints
 
@@ -54,15 +55,6 @@ PARTS = (
     "mast", "petal", "pistil", "porthole", "roof", "sail", "seat", "shade", "spot", "stem", "tail", "torso",
     "tower", "trunk", "wheel", "window", "wing",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Concept:
-    """Something that can be pointed at: its number in the masks, its name and its category."""
-
-    number: int
-    name: str
-    category: str
 
 
 NAMES = {

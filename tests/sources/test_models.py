@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from interp_plugins.errors import HostMissing
-from interp_plugins.sources import models
+from interp_plugins.sources import cifar, models
 from interp_plugins.sources.models import Preprocessed, load
 
 FACTORY = (
