@@ -1,9 +1,9 @@
 """One HTML page that needs nothing but itself.
 
-A page is a list of sections, and a section a title, a lead and pieces: paragraphs, tables, figures, strips of pictures, code. All
-text is escaped, pictures travel inside the page, nothing is fetched and no script runs: the page's own content security
-policy forbids both, and allows just the one style sheet by its hash. It follows the reader's light or dark setting and
-fits a phone.
+A page is a list of sections, and a section a title, a lead and pieces: paragraphs, tables, figures, strips of pictures,
+code. All text is escaped, pictures travel inside the page, nothing is fetched and no script runs: the page's own
+security policy forbids both, and allows just the one style sheet by its hash. It follows the reader's light or dark
+setting and fits a phone.
 
 A study that wants to say more writes one more function that takes the study's outcome and returns a `Section`.
 """
