@@ -106,7 +106,7 @@ def _records(manager: pluggy.PluginManager, plugin: object, label: str) -> tuple
     for record in records:
         if not isinstance(record, Method):
             raise TypeError(f"expected interp_methods to yield Method records, got {record!r}")
-    if os.environ.get(TRACE):
+    if os.environ.get(TRACE) == "1":
         names = ", ".join(record.name for record in records)
         sys.stderr.write(f"interp_methods() of {label}: {names} in {1e3 * (perf_counter() - began):.1f} ms\n")
     return records

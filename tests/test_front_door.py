@@ -4,6 +4,7 @@ import pytest
 from outsiders import command, fresh
 
 import interp_plugins
+from interp_plugins.cli import COMMANDS
 
 HEAVY = ("torch", "numpy", "pydantic", "networkx", "torchattacks", "art", "captum", "torchvision", "matplotlib")
 
@@ -58,6 +59,12 @@ def test_the_command_without_words_prints_its_help():
 
 def test_the_command_prints_the_installed_version():
     assert command("--version").stdout == f"interp-plugins {interp_plugins.__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_that_help_lists_has_help_of_its_own(name: str):
+    done = command(f"{name} --help")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, f"Usage: interp-plugins {name} [OPTIONS]")
 
 
 def test_a_misspelt_command_is_one_sentence_that_suggests_the_nearest():
