@@ -173,8 +173,15 @@ def test_a_second_plugin_of_one_name_is_a_warning(monkeypatch: pytest.MonkeyPatc
 
 def test_a_method_that_is_offered_and_does_not_import_is_a_failure():
     (finding,) = offers.broken_methods(Probe(output='{"Lost (theirs)": ["their-dist", "ImportError: gone"]}'))
-    assert (finding.subject, finding.status) == ("method Lost (theirs)", "failure")
+    assert (finding.subject, finding.status) == ("methods Lost (theirs)", "failure")
     assert "pip uninstall their-dist" in finding.fix
+
+
+def test_methods_that_fail_for_one_cause_are_one_line():
+    cause = ["interp-plugins", "ModuleNotFoundError: No module named 'torch'"]
+    (finding,) = offers.broken_methods(Probe(output=json.dumps({"FGSM (catalogue)": cause, "PGD (catalogue)": cause})))
+    assert finding.subject == "methods FGSM (catalogue), PGD (catalogue)"
+    assert finding.fix.startswith("repair what is named above first")
 
 
 def test_methods_that_all_import_are_fine():

@@ -70,8 +70,12 @@ def broken_methods(found: Probe) -> Iterator[Finding]:
         )
         return
     wrong = json.loads(found.output.splitlines()[-1])
+    by_cause: dict[tuple[str, str], list[str]] = {}
     for label, (distribution, message) in wrong.items():
-        yield Finding(f"method {label}", "failure", f"cannot be imported: {message}", _without(distribution))
+        by_cause.setdefault((distribution, message), []).append(label)
+    for (distribution, message), labels in by_cause.items():
+        named = ", ".join(labels)
+        yield Finding(f"methods {named}", "failure", f"cannot be imported: {message}", _without(distribution))
     if not wrong:
         yield Finding("methods", "fine", "all that are ready can be imported")
 
