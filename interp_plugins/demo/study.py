@@ -35,10 +35,10 @@ class Settings:
     held_out: int = 400  # pictures that tell the accuracy
     attacked: int = 48  # the first so many held-out pictures
     targets: int = 10  # least likely classes an image is attacked towards
-    depths: tuple[int, ...] = (8, 14, 20)  # of the networks that are attacked
-    witness: int = 26  # depth of the one that is not
+    depths: tuple[int, ...] = (4, 8, 12)  # of the networks that are attacked
+    witness: int = 16  # depth of the one that is not
     width: int = 16  # channels of the first stage
-    epochs: int = 14
+    epochs: int = 8
     steps: int = 20  # of the attack
     tile: int = 16  # rows a network call
     part: int = 8  # pictures a process attacks at a time
