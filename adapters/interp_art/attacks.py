@@ -14,27 +14,27 @@ class settles: a model comes back as it was found, module by module; x outside `
 
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from art.attacks.attack import EvasionAttack
-from art.config import ART_NUMPY_DTYPE
 from art.estimators.classification import EnsembleClassifier, PyTorchClassifier
 from art.estimators.classification.classifier import ClassifierMixin
 from art.estimators.estimator import BaseEstimator, LossGradientsMixin
 from art.summary_writer import SummaryWriter
 from art.utils import check_and_transform_label_format
-from interp_plugins.attacks import targets as policies
-from interp_plugins.foundation.borrow import borrow
-from interp_plugins.foundation.check import SLACK
-from interp_plugins.foundation.prepare import prepare
-from interp_plugins.foundation.tiles import tile_size
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from interp_art.members import Array, Units, classifiers, member
+from interp_art.members import classifiers, member
+from interp_art.summary import told
+from interp_art.units import Array, Units
 from interp_plugins import attacks as core
+from interp_plugins.attacks import targets as policies
+from interp_plugins.foundation.borrow import borrow
+from interp_plugins.foundation.prepare import prepare
+from interp_plugins.foundation.tiles import tile_size
 
 NORMS: dict[Any, Literal["linf", "l2"]] = {np.inf: "linf", "inf": "linf", 2: "l2"}
 
@@ -161,19 +161,14 @@ class EnsembleOptimization(EvasionAttack):
             ValueError: For an x of a wrong shape or range, labels that do not fit, no targets for a targeted attack.
         """
         units = Units.of(self.estimator)
-        x = self._inputs(x, units)
+        x = units.checked(x)
+        mask = units.mask(kwargs.get("mask"), x)
         with borrow(*(classifier.model for classifier in self._members)):
-            labels = self._labels(x, y)
-            mask = _mask(kwargs.get("mask"), x)
-            images = units.images(x)
-            ids = kwargs.get("ids", range(len(x)))
-            adversarial = self._attacked(images, labels, None if mask is None else units.turn(mask), list(ids), units)
+            images, labels = units.images(x), self._labels(x, y)
+            adversarial = self._attacked(images, labels, mask, list(kwargs.get("ids", range(len(x)))), units)
         if self.summary_writer is not None:
             self.summary_writer.reset()
-        # what did not move is given back as it came, though scaling to [0, 1] and back would round it
-        moved = units.turn_back(adversarial != images).numpy()
-        clipped: Array = np.clip(units.array(adversarial), units.low, units.low + units.span)
-        return np.where(moved, clipped, x)
+        return units.result(adversarial, images, x)
 
     def _attacked(
         self, images: Tensor, labels: Tensor | None, mask: Tensor | None, ids: list[Any], units: Units
@@ -189,35 +184,27 @@ class EnsembleOptimization(EvasionAttack):
         for start in tqdm(
             range(0, len(images), batch), desc="EnsembleOptimization", leave=False, disable=not self.verbose
         ):
-            part = slice(start, start + batch)
+            part = slice(start, min(start + batch, len(images)))
             classes = None if labels is None else labels[part].to(device)
+            watch = told(
+                self.summary_writer,
+                self._members[0],
+                units,
+                part=part,
+                rows=rows,
+                targeted=self.targeted,
+            )
             adversarial[part] = method(
                 ready,
                 images[part].to(device),
-                policy or classes,
+                policy or cast(Tensor, classes),
                 labels=classes if policy else None,
                 mask=None if mask is None else mask[part].to(device),
                 seed=self.seed,
                 ids=ids[part],
-                watch=self._watch(start // rows, len(images[part]), rows, units),
+                watch=watch,
             ).reshape(images[part].shape)
         return adversarial
-
-    def _inputs(self, x: Array, units: Units) -> Array:
-        """A float32 copy of x, checked in the host's own units."""
-        if not isinstance(x, np.ndarray):
-            raise TypeError(f"expected x as a numpy array, got {type(x).__name__}: ART's attacks take and give arrays")
-        if x.shape[1:] != units.shape or not len(x):
-            raise ValueError(
-                f"expected x of shape (n, {', '.join(map(str, units.shape))}) with n above 0, got {x.shape}"
-            )
-        low, high, slack = units.low, units.low + units.span, SLACK * units.span
-        if x.min() < low - slack or x.max() > high + slack:
-            raise ValueError(
-                f"expected x inside the estimator's clip_values ({low:g}, {high:g}), got values from {x.min():.4g} to "
-                f"{x.max():.4g}: scale x, or give the estimator the clip_values of its data"
-            )
-        return np.array(x, dtype=ART_NUMPY_DTYPE, order="C")
 
     def _labels(self, x: Array, y: Array | None) -> Tensor | None:
         """Class indices (n,); None where a policy is to choose and knows no true labels."""
@@ -267,43 +254,12 @@ class EnsembleOptimization(EvasionAttack):
             chosen = policy(probabilities, labels, seeds)
             if chosen.shape[1] != 1:
                 raise ValueError(
-                    f"expected one target per input, got {chosen.shape[1]} from {self.targets}: ART's attacks return one "
-                    "array like x; the core's EnsembleOptimization returns several per image"
+                    f"expected one target per input, got {chosen.shape[1]} from {self.targets}: ART's attacks return "
+                    "one array like x; the core's EnsembleOptimization returns several per image"
                 )
             return chosen
 
         return one
-
-    def _watch(self, first: int, count: int, rows: int, units: Units) -> Callable[[core.Step], None] | None:
-        """What tells the summary writer of each step; its batches are the core's tiles.
-
-        Args:
-            first: Number of the first tile of the images.
-            count: How many images there are.
-            rows: Images per tile; the last tile repeats its last image, which is left out here.
-            units: The estimator's units.
-        """
-        if self.summary_writer is None:
-            return None
-        # an EnsembleClassifier can tell no loss: that of its first member is drawn
-        estimator, tile = self._members[0], first - 1
-
-        def tell(step: core.Step) -> None:
-            nonlocal tile
-            tile += step.step == 1
-            real = min(rows, count - (tile - first) * rows)
-            self.summary_writer.update(
-                batch_id=tile,
-                global_step=step.step - 1,
-                grad=units.turn_back(step.gradient[:real]).cpu().numpy() / units.span,
-                patch=None,
-                estimator=estimator,
-                x=units.array(step.images[:real]),
-                y=np.eye(estimator.nb_classes, dtype=ART_NUMPY_DTYPE)[step.targets[:real].cpu().numpy()],
-                targeted=self.targeted,
-            )
-
-        return tell
 
     def _check_params(self) -> None:
         for name in ("targeted", "balance", "verbose"):
@@ -325,14 +281,3 @@ class EnsembleOptimization(EvasionAttack):
             )
         self._policy()
         self._method(Units.of(self.estimator))
-
-
-def _mask(mask: Array | None, x: Array) -> Tensor | None:
-    """Where x may change, of the shape of x: 1 there and 0 elsewhere."""
-    if mask is None:
-        return None
-    try:
-        whole = np.broadcast_to(np.asarray(mask) != 0, x.shape)
-    except ValueError:
-        raise ValueError(f"expected a mask that broadcasts to x of shape {x.shape}, got {np.shape(mask)}") from None
-    return torch.from_numpy(whole.astype(ART_NUMPY_DTYPE))

@@ -19,89 +19,11 @@ import torch
 from art.defences.preprocessor.preprocessor import Preprocessor
 from art.estimators.classification import EnsembleClassifier, PyTorchClassifier
 from art.preprocessing.standardisation_mean_std.pytorch import StandardisationMeanStdPyTorch
-from interp_plugins.foundation.borrow import borrow
-from interp_plugins.kinds import LossGradient
 from torch import Tensor, nn
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
-
-@dataclass(frozen=True)
-class Units:
-    """The host's arrays, of any shape and range, and the core's images, (n, c, h, w) in [0, 1].
-
-    Channels go first, and an input that is no image becomes one of a single line; a range other than [0, 1] is scaled.
-
-    Args:
-        low: Least value of a feature.
-        span: Length of the range, above 0.
-        shape: Shape of one input of the estimator.
-        channels_first: Whether that is (c, h, w) rather than (h, w, c).
-    """
-
-    low: float
-    span: float
-    shape: tuple[int, ...]
-    channels_first: bool
-
-    @classmethod
-    def of(cls, estimator: PyTorchClassifier | EnsembleClassifier) -> "Units":
-        """The units of an estimator.
-
-        Raises:
-            ValueError: Where `clip_values` is missing, or differs from feature to feature.
-        """
-        clip = estimator.clip_values
-        if clip is None:
-            raise ValueError(
-                "expected an estimator with clip_values, got None: the attack needs the range of the pixels"
-            )
-        if np.ndim(clip) > 1:
-            raise ValueError(
-                "expected one range for all features, got clip_values with arrays: scale the features alike"
-            )
-        low, high = (float(value) for value in clip)
-        return cls(low, high - low, tuple(estimator.input_shape), bool(estimator.channels_first))
-
-    @property
-    def trivial(self) -> bool:
-        """Whether the host's arrays are the core's images as they stand."""
-        return self.unscaled and self.channels_first and len(self.shape) == 3
-
-    @property
-    def unscaled(self) -> bool:
-        """Whether the range is [0, 1]."""
-        return (self.low, self.span) == (0.0, 1.0)
-
-    def images(self, x: Array) -> Tensor:
-        """The core's images of a host's float32 array."""
-        x = x if self.unscaled else (x - np.float32(self.low)) / np.float32(self.span)
-        return self.turn(torch.from_numpy(x))
-
-    def inputs(self, images: Tensor) -> Tensor:
-        """What the estimator takes, of the core's images; differentiable."""
-        return self.turn_back(images if self.unscaled else images * self.span + self.low)
-
-    def array(self, images: Tensor) -> Array:
-        """The host's float32 array of the core's images."""
-        x: Array = self.inputs(images.detach().float()).contiguous().cpu().numpy()
-        return x
-
-    def turn(self, x: Tensor) -> Tensor:
-        """A tensor of the host's shape in the core's, (n, c, h, w)."""
-        if len(self.shape) != 3:
-            return x.reshape(len(x), 1, 1, -1)
-        return x if self.channels_first else x.permute(0, 3, 1, 2)
-
-    def turn_back(self, images: Tensor) -> Tensor:
-        """A tensor of the core's shape in the host's."""
-        if len(self.shape) != 3:
-            return images.reshape(len(images), *self.shape)
-        return images if self.channels_first else images.permute(0, 2, 3, 1)
-
-    def gradient(self, gradient: Array, images: Tensor) -> Tensor:
-        """A gradient w.r.t. the host's array as one w.r.t. the core's images."""
-        return self.turn(torch.from_numpy(gradient.astype(np.float32)).to(images.device)) * self.span
+from interp_art.units import Array, Units
+from interp_plugins.foundation.borrow import borrow
+from interp_plugins.kinds import LossGradient
 
 
 class Front(nn.Module):
@@ -172,7 +94,7 @@ class Asked:
         kept = [(parameter, parameter.grad) for parameter in self.classifier.model.parameters()]
         try:
             with torch.enable_grad():
-                gradient = self.classifier.loss_gradient(self.units.array(images), labels)
+                gradient: Array = self.classifier.loss_gradient(self.units.array(images), labels)  # type: ignore[assignment]
         finally:
             for parameter, grad in kept:  # the host clears them
                 parameter.grad = grad
@@ -190,7 +112,8 @@ def classifiers(estimator: Any, surrogates: tuple[Any, ...]) -> list[PyTorchClas
     ensemble = isinstance(estimator, EnsembleClassifier)
     if ensemble and surrogates:
         raise ValueError(
-            f"expected no surrogates beside an EnsembleClassifier, got {len(surrogates)}: its classifiers are the members"
+            f"expected no surrogates beside an EnsembleClassifier, got {len(surrogates)}: "
+            "its classifiers are the members"
         )
     members = [*estimator.classifiers] if ensemble else [estimator, *surrogates]
     for member in members:

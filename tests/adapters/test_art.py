@@ -6,9 +6,6 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from art_world import CLASSES, SHAPE, Net, arrays, classifier, classifiers, ensemble, modes, nets, said, softmaxed
-from torch import nn
-
 from art.attacks.attack import EvasionAttack
 from art.defences.preprocessor import FeatureSqueezing
 from art.defences.trainer import AdversarialTrainer
@@ -16,7 +13,11 @@ from art.estimators.classification import PyTorchClassifier
 from art.exceptions import EstimatorError
 from art.metrics import adversarial_accuracy
 from art.summary_writer import SummaryWriter
+from art_world import CLASSES, SHAPE, Net, arrays, classifier, classifiers, ensemble, modes, nets, said, softmaxed
+from torch import nn
+
 from interp_art.attacks import EnsembleOptimization
+from interp_art.units import Units
 from interp_plugins import attacks
 
 
@@ -47,13 +48,7 @@ def test_every_setting_of_the_core_has_its_place(attack):
 
 def test_the_defaults_are_the_cores():
     attack = EnsembleOptimization(classifier(Net(0)))
-    assert attack._method(attack_units(attack)) == attacks.EnsembleOptimization()
-
-
-def attack_units(attack):
-    from interp_art.members import Units
-
-    return Units.of(attack.estimator)
+    assert attack._method(Units.of(attack.estimator)) == attacks.EnsembleOptimization()
 
 
 def test_set_params_changes_what_repr_says_and_what_generate_does(attack):
@@ -94,7 +89,7 @@ def test_repr_shows_no_network(attack):
         ({"batch_size": 0}, ValueError, "`batch_size` has to be positive"),
         ({"batch_size": 8.0}, TypeError, "expected batch_size as an integer"),
         ({"seed": "1"}, TypeError, "expected seed as an integer"),
-        ({"fusion": "vote"}, ValueError, "expected fusion to be one of"),
+        ({"tile": 3}, ValueError, "expected tile to be a power of two"),
         ({"weights": (1.0, 2.0)}, ValueError, "expected 3 weights, one per member, got 2"),
         ({"targets": "easiest"}, ValueError, "expected targets as least-likely"),
         ({"targets": "least-likely:1", "targeted": False}, ValueError, "nothing to aim at"),
@@ -179,7 +174,7 @@ def test_labels_may_be_one_hot_or_indices(attack, targeted):
 
 
 def test_a_targeted_attack_without_targets_raises_the_hosts_sentence(attack):
-    with pytest.raises(ValueError, match="Target labels `y` need to be provided for a targeted attack."):
+    with pytest.raises(ValueError, match=r"Target labels `y` need to be provided for a targeted attack\."):
         attack.generate(arrays())
 
 

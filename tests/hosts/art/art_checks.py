@@ -1,4 +1,4 @@
-"""ART's checks on our attack. Runs in a process of its own whose `tests` package is ART's (see test_art_host_checks.py).
+"""ART's checks on our attack, run in a process of its own whose `tests` is ART's (see test_art_host_checks.py).
 
 The helpers and the classifiers' architectures are ART's. Its source distribution has neither the recorded MNIST weights
 nor the fixtures of the repository's root conftest.py, so both are made here: the same networks are trained on
@@ -12,8 +12,6 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from art_table import BITES, CASES, CHECKS
-
 from art.defences.preprocessor import FeatureSqueezing
 from art.defences.trainer import AdversarialTrainer
 from art.estimators.classification import EnsembleClassifier, PyTorchClassifier
@@ -22,6 +20,8 @@ from art.estimators.estimator import BaseEstimator, LossGradientsMixin
 from art.metrics import adversarial_accuracy
 from art.summary_writer import SummaryWriter
 from art.utils import to_categorical
+from art_table import BITES, CASES, CHECKS
+
 from interp_art import EnsembleOptimization
 from interp_plugins import attacks as core
 
@@ -36,8 +36,9 @@ def stand_in(name: str) -> ModuleType:
 
 stand_in("keras").backend = stand_in("keras.backend")
 
-from tests.attacks import utils as host  # noqa: E402
 from tests.utils import ExpectedValue, get_image_classifier_pt, get_tabular_classifier_pt, master_seed  # noqa: E402
+
+from tests.attacks import utils as host  # noqa: E402
 
 
 class Idle(EnsembleOptimization):
