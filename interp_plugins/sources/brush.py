@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from interp_plugins.sources.chance import Floats
+from interp_plugins.sources.chance import Floats, Ints
 
 Number: TypeAlias = float | Floats
 Labels: TypeAlias = NDArray[np.int16]
@@ -98,6 +98,12 @@ def union(*shapes: Floats) -> Floats:
     return inside
 
 
+def intersection(*shapes: Floats) -> Floats:
+    """Inside all of the shapes."""
+    inside: Floats = np.maximum.reduce(shapes)
+    return inside
+
+
 def only(shape: Floats, where: NDArray[np.bool_]) -> Floats:
     """The shape in those images, nothing in the others."""
     return np.where(where, shape, np.float32(1e6))
@@ -150,14 +156,23 @@ class Canvas:
         self.object = np.where(inside, lower_object[:, None, None], upper_object[:, None, None])
 
     def paint(
-        self, shape: Floats, paint: Paint, *, object: Labels | int, part: int = 0, detail: int = 0, rim: float = 0.3
+        self,
+        shape: Floats,
+        paint: Paint,
+        *,
+        images: Ints,
+        object: int,
+        part: int = 0,
+        detail: int = 0,
+        rim: float = 0.3,
     ) -> None:
         """Paint a shape over what is there.
 
         Args:
-            shape: Signed distance in pixels, (n, h, w).
-            paint: Its colours.
-            object: The object's number, one or (n,).
+            shape: Signed distance in pixels, (m, h, w).
+            paint: Its colours in these m images.
+            images: Which images of the canvas these are, (m,).
+            object: The object's number.
             part: The part's number, 0 = no part of its own.
             detail: Number of a part of the part beneath, which keeps its own label.
             rim: How much darker the outermost two pixels are, 0 to 1: the outline that keeps small pictures legible.
@@ -173,12 +188,12 @@ class Canvas:
             name = np.where(share > 0.5, paint.over.name[image], name)
         rgb = rgb * (1 - rim * np.clip(1 + depth / 2, 0, 1))[:, None]
         cover = np.minimum(0.5 - depth, 1)[:, None]
-        self.rgb[at] += cover * (rgb - self.rgb[at])
+        on = images[image], at[1], at[2]
+        self.rgb[on] += cover * (rgb - self.rgb[on])
 
         inside = depth < 0
-        at = (at[0][inside], at[1][inside], at[2][inside])
-        self.color[at], self.texture[at] = name[inside], paint.texture[at[0]]
-        self.object[at] = object if isinstance(object, int) else object[at[0]]
-        self.detail[at] = detail
+        image, on = image[inside], (on[0][inside], on[1][inside], on[2][inside])
+        self.color[on], self.texture[on] = name[inside], paint.texture[image]
+        self.object[on], self.detail[on] = object, detail
         if not detail:
-            self.part[at] = part
+            self.part[on] = part

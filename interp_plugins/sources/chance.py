@@ -43,6 +43,9 @@ class Dice:
     seed: int
     index: Ints
 
+    def __getitem__(self, images: Ints) -> "Dice":
+        return Dice(self.seed, self.index[images])
+
     def words(self, name: str) -> Words:
         """64 random bits for each image, (n,)."""
         return mix(mix(self.index.astype(np.uint64) * GOLDEN + _key(self.seed, name)))

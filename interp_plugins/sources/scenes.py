@@ -16,9 +16,10 @@ from torch import Tensor
 from interp_plugins.sources import broden
 from interp_plugins.sources.broden import Concept
 from interp_plugins.sources.brush import Canvas, Frame, Labels
-from interp_plugins.sources.chance import Dice, Floats, Ints
-from interp_plugins.sources.things import HABITS, Easel
-from interp_plugins.sources.world import CONCEPTS, NUMBER, SCENES, THINGS, draw_clutter, draw_place
+from interp_plugins.sources.chance import Dice, Ints
+from interp_plugins.sources.places import draw_clutter, draw_place
+from interp_plugins.sources.things import HABITS, Habit
+from interp_plugins.sources.world import CONCEPTS, NUMBER, SCENES, THINGS, Easel
 
 TOGETHER = 64  # images drawn at a time: few enough to stay in the processor's cache
 
@@ -125,31 +126,26 @@ def _draw(thing: str, dice: Dice, size: int) -> tuple[Canvas, Ints]:
     home = np.array([SCENES.index(place) for place in habit.places])[dice.below("home", len(habit.places))]
     scene = np.where(dice.happens("away", 1 / 8)[:, 0, 0], dice.below("anywhere", len(SCENES)), home)
     canvas, frame = Canvas(count, size), Frame.of_images(count, size)
-    horizon = dice.between("horizon", -0.15, 0.3) - 1.7 * (scene == SCENES.index("sky"))[:, None, None].astype(
-        np.float32
-    )
-    horizon = horizon - 0.55 * (scene == SCENES.index("underwater"))[:, None, None].astype(np.float32)
-    draw_place(canvas, frame, dice, scene, horizon)
-    scale = dice.between("size", 0.34, 0.72)
-    x, y = dice.between("x", -0.42, 0.42), _height(habit.stands, dice, scale)
-    turn, mirror = dice.between("turn", -habit.tilt, habit.tilt), np.where(dice.happens("mirror", 0.5), -1, 1)
-    draw_clutter(canvas, frame, dice, horizon, 0)
-    habit.paint(Easel(thing, canvas, frame.placed(x, y, scale, turn, mirror.astype(np.float32)), dice))
-    draw_clutter(canvas, frame, dice, horizon, 1)
+    horizon = draw_place(canvas, frame, dice, scene)
+    draw_clutter(canvas, frame, dice, horizon, "behind")
+    habit.paint(Easel(thing, canvas, _stand(frame, habit, dice), dice, np.arange(count)))
+    draw_clutter(canvas, frame, dice, horizon, "before")
     _light(canvas, dice)
     return canvas, scene
 
 
-def _height(stands: bool, dice: Dice, scale: Floats) -> Floats:
-    if stands:
-        return dice.between("foot", -0.95, -0.45) + scale
-    return dice.between("height", -0.3, 0.4)
+def _stand(frame: Frame, habit: Habit, dice: Dice) -> Frame:
+    """Where the main thing is, how large, how turned, and which way it looks."""
+    scale, turn = dice.between("size", 0.42, 0.76), dice.between("turn", -habit.tilt, habit.tilt)
+    y = dice.between("foot", -0.95, -0.55) + scale if habit.stands else dice.between("height", -0.3, 0.4)
+    mirror = np.where(dice.happens("mirror", 0.5), np.float32(-1), np.float32(1))
+    return frame.placed(dice.between("x", -0.38, 0.38), y, scale, turn, mirror)
 
 
 def _light(canvas: Canvas, dice: Dice) -> None:
     """Daylight, contrast and the grain of a camera, a little different in every picture."""
     contrast, light = dice.between("contrast", 0.78, 1.05), dice.between("light", -0.12, 0.05)
-    grain = dice.between("grain", 0.02, 0.12)
+    grain = dice.between("grain", 0.02, 0.1)
     canvas.rgb = (canvas.rgb - np.float32(0.5)) * contrast[..., None] + (0.5 + light)[..., None]
     for channel, name in enumerate("rgb"):
         canvas.rgb[..., channel] += grain * dice.noise(f"grain {name}", canvas.size)

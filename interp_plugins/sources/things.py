@@ -5,31 +5,13 @@ Every function paints one thing for all images of a batch. Varied proportions co
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
-from interp_plugins.sources.brush import Canvas, Frame, Paint, only, union
-from interp_plugins.sources.chance import Dice, Floats
-from interp_plugins.sources.world import NUMBER, PART, Paintbox
+from interp_plugins.sources.brush import intersection, only, union
+from interp_plugins.sources.world import Easel
 
 BRIGHT = ("red", "blue", "yellow", "green", "orange", "purple", "pink", "white")
 WALLS = ("white", "yellow", "red", "brown", "grey", "pink")
 GLASS = ("blue", "yellow", "white")
-
-
-class Easel:
-    """A canvas, a frame, dice and paints, with the object's number filled in."""
-
-    def __init__(self, thing: str, canvas: Canvas, frame: Frame, dice: Dice) -> None:
-        self.frame, self.dice, self.box = frame, dice, Paintbox(dice)
-        self._paint = partial(canvas.paint, object=NUMBER["object", thing])
-
-    def part(self, name: str, shape: Floats, paint: Paint) -> None:
-        """Paint a part."""
-        self._paint(shape, paint, part=PART[name])
-
-    def detail(self, name: str, shape: Floats, paint: Paint) -> None:
-        """Paint a part of the part beneath."""
-        self._paint(shape, paint, detail=PART[name], rim=0.15)
 
 
 def _wheels(easel: Easel, y: float, radius: float, *places: float) -> None:
@@ -241,13 +223,9 @@ def mushroom(easel: Easel) -> None:
         box.plain("stem", "white", "yellow", pale=0.3),
     )
     dome = f.ellipse(0, -0.02, 0.9, 0.85)
-    easel.part("cap", _above(f, dome, 0.0), cap)
+    easel.part("cap", intersection(dome, -f.y / f.pixel), cap)
     for x, y, r in ((-0.5, 0.25, 0.13), (0.05, 0.5, 0.16), (0.52, 0.22, 0.12), (-0.05, 0.14, 0.09)):
         easel.detail("spot", only(f.circle(x, y, r), spots), box.plain("spot", "white", "yellow"))
-
-
-def _above(f: Frame, shape: Floats, y: float) -> Floats:
-    return -union(-shape, (f.y - y) / f.pixel)
 
 
 def sailboat(easel: Easel) -> None:
@@ -257,7 +235,7 @@ def sailboat(easel: Easel) -> None:
     easel.part("mast", f.box(0, 0.15, 0.035, 0.8), box.plain("mast", "brown", "black", "white"))
     easel.part("sail", f.polygon((0.06, -0.48), (0.78, -0.48), (0.06, 0.82)), sail)
     easel.part("sail", f.polygon((-0.06, 0.6), (-0.62, -0.48), (-0.06, -0.48)), sail)
-    easel.part("flag", f.polygon((0, 0.82), (-0.3, 0.9), (0, 0.98)), box.plain("flag", *BRIGHT))
+    easel.part("flag", f.polygon((0, 0.82), (0, 0.98), (-0.3, 0.9)), box.plain("flag", *BRIGHT))
     easel.part("hull", f.polygon((-0.9, -0.58), (-0.6, -0.98), (0.6, -0.98), (0.95, -0.58)), hull)
 
 

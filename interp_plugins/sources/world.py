@@ -1,15 +1,16 @@
-"""The drawn world's vocabulary, its paints and its places.
+"""The drawn world's vocabulary and its paints.
 
 Everything that can be pointed at in a picture is a concept with a category and a number of its own. The categories
 are those of the Broden data set, so whatever dissects with Broden dissects with this.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from interp_plugins.sources.broden import Concept
-from interp_plugins.sources.brush import Canvas, Frame, Labels, Paint, only, union
+from interp_plugins.sources.brush import Canvas, Frame, Paint
 from interp_plugins.sources.chance import Dice, Floats, Ints
 
 PALETTE = {
@@ -69,20 +70,6 @@ CONCEPTS = tuple(
     for number, (category, name) in enumerate(((c, n) for c, names in NAMES.items() for n in names), start=1)
 )
 NUMBER = {(concept.category, concept.name): concept.number for concept in CONCEPTS}
-PART = {name: NUMBER["part", name] for name in PARTS}
-
-# place -> what is above the horizon, its colours, what is below, its colours
-PLACES = {
-    "beach": ("sky", ("blue",), "sand", ("yellow",)),
-    "meadow": ("sky", ("blue",), "grass", ("green",)),
-    "room": ("wall", ("yellow", "pink", "white"), "floor", ("brown",)),
-    "sea": ("sky", ("blue",), "water", ("blue",)),
-    "sky": ("sky", ("blue",), "sky", ("blue",)),
-    "snowfield": ("sky", ("grey",), "snow", ("white",)),
-    "street": ("sky", ("blue",), "road", ("grey",)),
-    "underwater": ("water", ("blue",), "sand", ("brown",)),
-}
-PALE = {"sky": 0.55, "wall": 0.45, "sand": 0.45, "floor": 0.15, "water": 0.12, "road": 0.1, "snow": 0.0, "grass": 0.15}
 
 
 class Paintbox:
@@ -113,7 +100,7 @@ class Paintbox:
         first = self.plain(use, *colours)
         light, dark = (
             self.plain(f"{use}, light", "white", "yellow"),
-            self.plain(f"{use}, dark", "black", "blue", "brown"),
+            self.plain(f"{use}, dark", "black", "brown"),
         )
         bright = first.rgb.sum(1, keepdims=True) > 1.5
         over = replace(
@@ -156,85 +143,29 @@ def _step(t: Floats, soft: Floats) -> Floats:
     return slope
 
 
-def draw_place(canvas: Canvas, frame: Frame, dice: Dice, scene: Ints, horizon: Floats) -> None:
-    """Paint what is behind everything: sky or wall, ground, and what belongs there.
+class Easel:
+    """Some images of a canvas, set up for painting one kind of thing on them.
 
     Args:
+        thing: The object's name.
         canvas: Painted on.
-        frame: The images' own frame.
-        dice: The images' dice.
-        scene: Index into SCENES, (n,).
-        horizon: Height of the horizon, (n, 1, 1).
+        frame: The thing's frame in these images.
+        dice: These images' dice.
+        images: Which of the canvas's images these are.
     """
-    box = Paintbox(dice)
-    here = {name: (scene == i)[:, None, None] for i, name in enumerate(SCENES)}
-    outdoors = ~(here["room"] | here["underwater"])
-    ground = (frame.y - horizon) / frame.pixel
-    canvas.prime(ground, *_by_place(box, scene, 2), *_by_place(box, scene, 0))
-    canvas.rgb -= (np.float32(0.1) * np.copysign(frame.y, frame.y - horizon))[..., None]  # paler towards the horizon
 
-    sun = frame.circle(dice.between("sun x", -0.8, 0.8), dice.between("sun y", 0.6, 0.85), 0.13)
-    sunny = outdoors & ~here["snowfield"] & dice.happens("sun", 0.4)
-    canvas.paint(only(sun, sunny), box.plain("sun", "yellow"), object=NUMBER["object", "sun"], rim=0)
-    for k in range(2):
-        f = frame.placed(dice.between(f"cloud {k} x", -1, 1), dice.between(f"cloud {k} y", 0.4, 0.9))
-        cloud = union(f.ellipse(-0.14, 0, 0.2, 0.09), f.ellipse(0.12, 0.01, 0.2, 0.08), f.ellipse(0, 0.06, 0.13, 0.11))
-        cloudy = outdoors & dice.happens(f"cloud {k}", 0.6)
-        canvas.paint(
-            only(cloud, cloudy), box.plain("cloud", "white", pale=0.4), object=NUMBER["object", "cloud"], rim=0.1
-        )
+    def __init__(self, thing: str, canvas: Canvas, frame: Frame, dice: Dice, images: Ints) -> None:
+        self.frame, self.dice, self.box = frame, dice, Paintbox(dice)
+        self._paint = partial(canvas.paint, images=images, object=NUMBER["object", thing])
 
-    hills = frame.ellipse(dice.between("hill x", -1, 1), horizon, 0.8, 0.28)
-    hilly = (here["meadow"] | here["snowfield"] | here["beach"]) & (frame.y > horizon)
-    canvas.paint(
-        only(hills, hilly), box.plain("hill", "green", "grey", pale=0.25), object=NUMBER["object", "hill"], rim=0.1
-    )
-    waves = frame.box(0, horizon - 0.09, 2, 0.09)
-    canvas.paint(only(waves, here["beach"]), box.plain("sea", "blue"), object=NUMBER["object", "water"], rim=0)
-    along = (frame.x - dice.between("lane", 0, 0.6)) / np.float32(0.6)
-    lane = replace(frame, x=along - np.floor(along)).box(0.5, horizon - 0.62, 0.27, 0.025)
-    canvas.paint(only(lane, here["street"]), box.plain("lane", "white"), object=NUMBER["object", "road"], rim=0)
-    f = frame.placed(dice.between("picture x", -0.8, 0.8), horizon + dice.between("picture y", 0.35, 0.55))
-    framed = here["room"] & dice.happens("picture", 0.7)
-    for shape, paint in (
-        (f.box(0, 0, 0.22, 0.17), box.plain("picture frame", "brown", "black", "white")),
-        (f.box(0, 0, 0.17, 0.12), box.plain("picture", *PALETTE, pale=0.3)),
-    ):
-        canvas.paint(only(shape, framed), paint, object=NUMBER["object", "picture"])
+    def whole(self, shape: Floats, paint: Paint, rim: float = 0.0) -> None:
+        """Paint something without parts."""
+        self._paint(shape, paint, rim=rim)
 
+    def part(self, name: str, shape: Floats, paint: Paint) -> None:
+        """Paint a part."""
+        self._paint(shape, paint, part=NUMBER["part", name])
 
-def _by_place(box: Paintbox, scene: Ints, half: int) -> tuple[Paint, Labels]:
-    """The paint and the object number of one half of the picture, for each image by its place."""
-    names, rgbs, objects = [], [], []
-    for place in SCENES:
-        what, colours = str(PLACES[place][half]), PLACES[place][half + 1]
-        paint = box.plain(f"{place} {half}", *colours, pale=PALE[what])
-        names.append(paint.name)
-        rgbs.append(paint.rgb)
-        objects.append(NUMBER["object", what])
-    images = np.arange(len(scene))
-    what_numbers = np.array(objects, np.int16)[scene]
-    paint = Paint(np.stack(names)[scene, images], np.stack(rgbs)[scene, images], np.zeros(len(scene), np.int16))
-    return paint, what_numbers
-
-
-def draw_clutter(canvas: Canvas, frame: Frame, dice: Dice, horizon: Floats, number: int) -> None:
-    """Paint one small thing nobody asked for into some images: a ball, a crate or a bush."""
-    box, name = Paintbox(dice), f"clutter {number}"
-    down = dice.between(f"{name} y", 0.1, 0.8)
-    f = frame.placed(
-        dice.between(f"{name} x", -0.95, 0.95), np.minimum(horizon, 0) - down, dice.between(f"{name} size", 0.1, 0.2)
-    )
-    kind, there = dice.below(f"{name} kind", 3)[:, None, None], dice.happens(name, 0.45)
-    for k, (what, shape, paint) in enumerate(
-        (
-            ("ball", f.circle(0, 0, 0.8), box.cloth(f"{name} ball", f, "red", "blue", "yellow", "white", period=0.8)),
-            ("crate", f.box(0, 0, 0.8, 0.7), box.cloth(f"{name} crate", f, "brown", "orange", "grey", period=0.9)),
-            (
-                "bush",
-                union(f.circle(-0.6, 0, 0.6), f.circle(0.6, 0, 0.6), f.circle(0, 0.4, 0.75)),
-                box.plain(f"{name} bush", "green"),
-            ),
-        )
-    ):
-        canvas.paint(only(shape, there & (kind == k)), paint, object=NUMBER["object", what])
+    def detail(self, name: str, shape: Floats, paint: Paint) -> None:
+        """Paint a part of the part beneath."""
+        self._paint(shape, paint, detail=NUMBER["part", name], rim=0.15)
