@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Attack(Protocol):
-    """Images in, adversarial images out: same shape, in [0, 1], inside the ball; the classifier is given back as found."""
+    """Images in, adversarial images out: same shape, box and ball kept, the classifier given back as found."""
 
     def __call__(self, classifier: object, images: Tensor, labels: Tensor) -> Tensor:
         """Attack images of shape (n, c, h, w) in [0, 1] with labels (n,)."""

@@ -3,13 +3,13 @@
     minimise over x*   λ d(x*, x) + Σ_k w_k ℓ(y*, f_k(x*)),   x* in [0, 1],   by Adam on the pixels
 
 Dong, Su, Zhu, Bao 2017, "Towards interpretable deep neural networks by leveraging adversarial examples"
-(arXiv:1708.05493): ℓ is the cross-entropy to a target class y*, the members are averaged, Adam takes 10 to 20 steps of
-length 5 on [0, 255] pixels and the pixels are clipped after each step. An image is attacked towards the ten classes that the
-members together find least likely.
+(arXiv:1708.05493): ℓ is the cross-entropy to a target class y*, the members are averaged, Adam takes 10 to 20 steps
+of length 5 on [0, 255] pixels and the pixels are clipped after each step. An image is attacked towards the ten
+classes that the members together find least likely.
 
-Ours, because unpublished: λ and the form of d (L2, small); the fusions "prob" and "logit"; `balance`, which brings the
-members' gradients to one length per image so that a robust member is not drowned by standard ones; the ball; the choice of the best
-iterate (most members fooled, then the lowest loss, the last one scored too); the untargeted form.
+Ours, because unpublished: λ and the form of d (L2, small); the fusions "prob" and "logit"; `balance`, which brings
+the members' gradients to one length per image so that a robust member is not drowned by standard ones; the ball; the
+choice of the best iterate (most members fooled, then the lowest loss, the last one scored too); the untargeted form.
 
 Only one member's graph is alive at a time. All targets of an image share its first forward pass. Networks are called in
 tiles and losses are summed over images, so a result depends on neither order, nor neighbours, nor the size of a batch.
@@ -53,7 +53,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class EnsembleResult:
-    """Adversarial images for t targets of each of n images, judged by the k original networks in their own precision."""
+    """Adversarial images for t targets of each of n images, judged by the k original networks."""
 
     images: Float[Tensor, "n t c h w"]  # in [0, 1]
     targets: Int[Tensor, "n t"]
@@ -128,8 +128,8 @@ class EnsembleOptimization:
         """Attack images and judge the result by the original networks.
 
         Args:
-            classifiers: The members: modules or callables from images in [0, 1] to logits, what `prepare` made of them (to
-                prepare once for many calls), or `LossGradient` objects with fusion "loss". Given back as found.
+            classifiers: The members: modules or callables from images in [0, 1] to logits, what `prepare` made of them
+                (once for many calls), or `LossGradient` objects with fusion "loss". Given back as found.
             images: Float images in [0, 1].
             targets: Classes to reach, (n,) or (n, t), or a policy that chooses them; labels to leave if not `targeted`.
             labels: The true classes, which no target may be; for policies None means what the ensemble itself says.
@@ -140,7 +140,8 @@ class EnsembleOptimization:
 
         Raises:
             TypeError: A wrong type or dtype.
-            ValueError: A wrong shape, range or value, members that disagree on the classes, or a gradient that is not finite.
+            ValueError: A wrong shape, range or value, members that disagree on the classes, or gradients that are not
+                finite.
         """
         found = self._search(classifiers, images, targets, labels, mask, seed, ids, watch)
         change = (found.images - check.images(images)[:, None]).flatten(2)
@@ -233,8 +234,8 @@ class EnsembleOptimization:
         found = []
         for span in tiles:
             start = None if first is None else Point(*(fill(part[span], rows) for part in first))
-            padded = [fill(part[span], rows) for part in (origin, wanted, scale)]
-            found.append([part[: span.stop - span.start] for part in self._optimise(ensemble, *padded, start, watch)])
+            tile = fill(origin[span], rows), fill(wanted[span], rows), fill(scale[span], rows)
+            found.append([part[: span.stop - span.start] for part in self._optimise(ensemble, *tile, start, watch)])
         adversarial, steps, norms = (torch.cat(parts).unflatten(0, (m, t)) for parts in zip(*found, strict=True))
         return _Found(adversarial, targets, steps, norms)
 
@@ -247,7 +248,7 @@ class EnsembleOptimization:
         start: Point | None,
         watch: Callable[[Step], None] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Adam on one tile. Only operations that round once are used, so that a pixel's place in memory cannot matter."""
+        """Adam on one tile, by operations that round once, so that a pixel's place in memory cannot matter."""
         x, best = origin, BestIterate(origin)
         first, second, norms = torch.zeros_like(x), torch.zeros_like(x), x.new_zeros(len(x), len(ensemble.members))
         for step in range(self.steps):
@@ -293,7 +294,8 @@ class EnsembleOptimization:
                 tile, said = fill(images[span].to(device), rows), fill(targets[span].to(device), rows)
                 hits = torch.stack([judge(c, tile).argmax(1) == said for c in classifiers], 1)
                 verdicts.append((hits == self.targeted)[: span.stop - span.start].cpu())
-        return torch.cat(verdicts).unflatten(0, found.targets.shape).to(found.images.device)
+        fooled: Tensor = torch.cat(verdicts).unflatten(0, found.targets.shape)
+        return fooled.to(found.images.device)
 
 
 class _Found(NamedTuple):

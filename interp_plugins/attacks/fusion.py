@@ -1,7 +1,7 @@
 """How the answers of several members become one loss: average the losses, the probabilities or the logits.
 
-Each fusion maps logits (k, n, classes), weights (k,) that sum to one, and targets (n,) to one loss an image (n,). The paper
-averages the losses; the other two are compared with it by Dong et al. 2018 (arXiv:1710.06081, section 3.2).
+Each fusion maps logits (k, n, classes), weights (k,) that sum to one, and targets (n,) to one loss an image (n,). The
+paper averages the losses; the other two are compared with it by Dong et al. 2018 (arXiv:1710.06081, section 3.2).
 """
 
 from collections.abc import Callable

@@ -3,13 +3,13 @@
 FGSM   x' = clip(x + ε sign ∇ℓ(x, y))                              Goodfellow et al. 2015 (arXiv:1412.6572)
 PGD    x' = project(x + α s(∇ℓ(x, y))), s the sign or g / ‖g‖₂     Madry et al. 2018 (arXiv:1706.06083)
 
-A targeted attack descends towards its label instead. With the predicted label in place of the true one FGSM needs no labels,
-which is the only way on images that have none, and does not leak the label to a network trained on it (Kurakin et al. 2017,
-arXiv:1611.01236).
+A targeted attack descends towards its label instead. With the predicted label in place of the true one FGSM needs no
+labels, which is the only way on images that have none, and does not leak the label to a network trained on it
+(Kurakin et al. 2017, arXiv:1611.01236).
 
-PGD keeps the best iterate of each image (fooled, then loss) and scores the last one too. The classifier is in eval mode
-during the attack, whatever mode it comes in. Losses are summed over images, networks are called in tiles, so an image's result
-does not depend on its batch.
+PGD keeps the best iterate of each image (fooled, then loss) and scores the last one too. The classifier is in eval
+mode during the attack, whatever mode it comes in. Losses are summed over images, networks are called in tiles, so an
+image's result does not depend on its batch.
 """
 
 from collections.abc import Sequence
@@ -136,7 +136,9 @@ class PredictedLabelFGSM:
     tile: int | None = None  # rows a network call; None: 8 on a CPU, 64 on a GPU
     precision: Precision = "fp32"
 
-    __post_init__ = FGSM.__post_init__  # type: ignore[assignment]
+    def __post_init__(self) -> None:
+        check_ball(self.epsilon, "linf")
+        check_tile(self.tile)
 
     def __call__(self, classifier: object, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Attack images with the labels that the classifier, in eval mode, gives them; errors as `PGD`'s."""

@@ -1,8 +1,8 @@
 """The members of an ensemble as one differentiable objective: its loss, its gradient, how many members are fooled.
 
-One member's graph is alive at a time, so memory is that of the largest member. With fusion "loss" the members separate and
-one pass each is enough; with "prob" and "logit" a pass without a graph comes first, because each member's share of the
-gradient depends on what the others say.
+One member's graph is alive at a time, so memory is that of the largest member. With fusion "loss" the members
+separate and one pass each is enough; with "prob" and "logit" a pass without a graph comes first, because each
+member's share of the gradient depends on what the others say.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """Which wrong classes an image is to be taken for.
 
-A policy is a callable from the ensemble's mean probabilities (n, classes), the labels (n,) and one seed an image to targets
-(n, t); any function of that signature serves. The paper's own policy is `LeastLikely(10)`: the ten classes to which the
-networks together give the least probability on the clean image. Probabilities are averaged, not logits, because the scale of
-logits differs from network to network; the true class is never a target.
+A policy is a callable from the ensemble's mean probabilities (n, classes), the labels (n,) and one seed an image to
+targets (n, t); any function of that signature serves. The paper's own policy is `LeastLikely(10)`: the ten classes to
+which the networks together give the least probability on the clean image. Probabilities are averaged, not logits,
+because the scale of logits differs from network to network; the true class is never a target.
 """
 
 from collections.abc import Callable, Sequence
@@ -121,5 +121,6 @@ def mean_probabilities(
 def _check_number(k: int, classes: int, name: str) -> None:
     if k > classes - 1:
         raise ValueError(
-            f"expected at most {classes - 1} targets an image from {classes} classes, got {k}; write {name}:{classes - 1}"
+            f"expected at most {classes - 1} targets an image from {classes} classes, got {k}; "
+            f"write {name}:{classes - 1}"
         )

@@ -19,7 +19,8 @@ TINY = 1e-12
 
 def length(delta: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 1 1"]:
     """Euclidean length of each image's perturbation."""
-    return delta.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    size: Tensor = delta.flatten(1).norm(dim=1)
+    return size.view(-1, 1, 1, 1)
 
 
 def project(

@@ -1,9 +1,9 @@
 """Borrow a model, give it back as found.
 
-Inside `with borrow(model):` every module is in eval mode and every parameter is frozen. Afterwards, also when the body
-raised, each module has its own former mode (a BatchNorm that was frozen inside a training model stays frozen), each
-parameter its own `requires_grad`, and hooks that were added inside are gone. Gradients are safe because this package takes
-them with `torch.autograd.grad` only, and randomness because it draws from generators of its own.
+Inside `with borrow(model):` every module is in eval mode and every parameter is frozen. Afterwards, also when the
+body raised, each module has its own former mode (a BatchNorm that was frozen inside a training model stays frozen),
+each parameter its own `requires_grad`, and hooks that were added inside are gone. Gradients are safe because this
+package takes them with `torch.autograd.grad` only, and randomness because it draws from generators of its own.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,8 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 def borrow(*models: object) -> Iterator[None]:
     """Hold models in eval mode and frozen.
 
-    What stands for a model by an attribute `original` (a prepared copy) holds that one; what is no `nn.Module` is left alone.
+    What stands for a model by an attribute `original` (a prepared copy) holds that one; what is no `nn.Module` is left
+    alone.
     """
     nets = [net for net in (getattr(model, "original", model) for model in models) if isinstance(net, nn.Module)]
     modules = [module for net in nets for module in net.modules()]

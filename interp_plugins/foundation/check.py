@@ -1,7 +1,7 @@
 """Bad input is met at the door with one sentence: what was expected, what came, and the way out.
 
-Images are float tensors of shape (n, c, h, w) in [0, 1]. Hosts' users trip over rounding, so values up to `SLACK` outside
-are clamped; anything further out, and anything that is not a number, is refused rather than repaired.
+Images are float tensors of shape (n, c, h, w) in [0, 1]. Hosts' users trip over rounding, so values up to `SLACK`
+outside are clamped; anything further out, and anything that is not a number, is refused rather than repaired.
 """
 
 from typing import Any
@@ -38,11 +38,11 @@ def images(images: Any, name: str = "images") -> Tensor:
             f"expected {name} of shape (n, channels, height, width), got {shape}, which looks like channels last; "
             "use .permute(0, 3, 1, 2)"
         )
-    images = images.detach()
-    low, high = (float(value) for value in torch.aminmax(images))
+    checked: Tensor = images.detach()
+    low, high = (float(value) for value in torch.aminmax(checked))
     if not (low >= -SLACK and high <= 1 + SLACK):
-        _refuse_values(images, low, high, name)
-    return images if low >= 0 and high <= 1 else images.clamp(0, 1)
+        _refuse_values(checked, low, high, name)
+    return checked if low >= 0 and high <= 1 else checked.clamp(0, 1)
 
 
 def _refuse_values(images: Tensor, low: float, high: float, name: str) -> None:
@@ -71,9 +71,9 @@ def labels(labels: Any, n: int, classes: int | None = None, name: str = "labels"
         )
     if labels.shape != (n,):
         raise ValueError(f"expected {name} of shape ({n},), got {tuple(labels.shape)}")
-    labels = labels.detach().long()
-    class_range(labels, classes, name)
-    return labels
+    checked: Tensor = labels.detach().long()
+    class_range(checked, classes, name)
+    return checked
 
 
 def class_range(labels: Tensor, classes: int | None, name: str) -> None:

@@ -1,8 +1,8 @@
 """Precision of jobs that search. Jobs that measure stay in fp32.
 
-bf16 halves the bytes and, where the processor multiplies it natively, more than halves the time; a search tolerates it because
-its result is judged by the original network in fp32. It is never chosen by itself: a set of images must not depend on which
-processor happened to make it.
+bf16 halves the bytes and, where the processor multiplies it natively, more than halves the time; a search tolerates
+it because its result is judged by the original network in fp32. It is never chosen by itself: a set of images must
+not depend on which processor happened to make it.
 """
 
 from typing import Literal

@@ -1,13 +1,14 @@
 """A copy of a classifier to search with: frozen, BatchNorm folded, channels-last, on request in bf16.
 
-An attack calls its networks thousands of times and needs nothing of them but gradients with respect to images. A prepared
-copy gives the same function in about three quarters of the time. Where folding changes the function (checked on a fixed
-noise image) or the model cannot be copied, the model itself is used. Whatever was found with a copy is judged by the
-original, in its own precision: `judge`.
+An attack calls its networks thousands of times and needs nothing of them but gradients with respect to images. A
+prepared copy gives the same function in about three quarters of the time. Where folding changes the function (checked
+on a fixed noise image) or the model cannot be copied, the model itself is used. Whatever was found with a copy is
+judged by the original, in its own precision: `judge`.
 """
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -75,8 +76,8 @@ def prepare(model: object, example: Float[Tensor, "n c h w"], precision: Precisi
     """A frozen, folded, channels-last copy of `model` to search with.
 
     Args:
-        model: A module or another callable from images in [0, 1] to logits. What is prepared already comes back as it is,
-            and a callable that is no module is used as it stands.
+        model: A module or another callable from images in [0, 1] to logits. What is prepared already comes back as it
+            is, and a callable that is no module is used as it stands.
         example: Images whose shape, dtype and device the model expects; their values play no part.
         precision: "fp32" keeps the model's own precision, "bf16" casts the copy.
 
@@ -100,7 +101,7 @@ def prepare(model: object, example: Float[Tensor, "n c h w"], precision: Precisi
             break
         if fold is not None:
             fold(network, noise)
-        candidate = Prepared(model, network.to(memory_format=torch.channels_last), expected.shape[1])  # type: ignore[call-overload]
+        candidate = Prepared(model, network.to(memory_format=torch.channels_last), expected.shape[1])
         if (candidate.logits(noise) - expected).abs().max() <= TOLERANCE * expected.abs().max():
             if precision == "bf16":
                 candidate = Prepared(model, network.to(dtype(precision)), expected.shape[1])
@@ -112,7 +113,8 @@ def judge(classifier: object, images: Float[Tensor, "n c h w"]) -> Float[Tensor,
     """The logits of a classifier as it was given, neither folded nor cast, without a graph.
 
     Args:
-        classifier: A module, another callable, what `prepare` made of one, or a `LossGradient`. Its mode is the caller's care.
+        classifier: A module, another callable, what `prepare` made of one, or a `LossGradient`; its mode is the
+            caller's care.
         images: Float images in [0, 1]; they are cast to the module's dtype.
     """
     model = classifier.original if isinstance(classifier, Prepared) else classifier
@@ -151,8 +153,8 @@ def _fold(network: nn.Module, noise: Tensor) -> None:
     """Fold each BatchNorm into the convolution before it, in place.
 
     The pairs are found by running the network: a convolution that ran once, and a BatchNorm that ran once on the very
-    tensor the convolution put out. That needs no tracing, so any control flow is fine; a convolution whose output was used
-    elsewhere as well is caught by the caller's comparison.
+    tensor the convolution put out. That needs no tracing, so any control flow is fine; a convolution whose output was
+    used elsewhere as well is caught by the caller's comparison.
     """
     runs: dict[nn.Module, int] = {}
     made: dict[int, tuple[Tensor, nn.Module]] = {}
@@ -180,9 +182,9 @@ def _fold(network: nn.Module, noise: Tensor) -> None:
             setattr(network.get_submodule(parent), child, nn.Identity())
 
 
-def _fold_pair(convolution: nn.Module, norm: nn.Module) -> None:
+def _fold_pair(convolution: Any, norm: Any) -> None:
     weight, bias = fuse_conv_bn_weights(
         convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-    )  # type: ignore[arg-type]
+    )
     convolution.weight = nn.Parameter(weight.detach(), requires_grad=False)
     convolution.bias = nn.Parameter(bias.detach(), requires_grad=False)

@@ -4,12 +4,12 @@
         model(images)
     outputs["layer4"]                     # (n, u, h, w)
 
-The recorded tensor is a copy where an in-place activation may follow, so it is what the layer put out and not what a later
-`ReLU(inplace=True)` made of it. Layers are named as in `model.named_modules()`.
+The recorded tensor is a copy where an in-place activation may follow, so it is what the layer put out and not what a
+later `ReLU(inplace=True)` made of it. Layers are named as in `model.named_modules()`.
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ def record(model: nn.Module, layers: Sequence[str]) -> Iterator[Outputs]:
     modules = dict(model.named_modules())
     outputs = Outputs()
 
-    def keep(layer: str) -> object:
+    def keep(layer: str) -> Callable[[nn.Module, object, object], None]:
         def hook(_module: nn.Module, _inputs: object, output: object) -> None:
             if not isinstance(output, Tensor):
                 raise TypeError(
@@ -59,7 +59,7 @@ def record(model: nn.Module, layers: Sequence[str]) -> Iterator[Outputs]:
             if layer not in modules:
                 near = difflib.get_close_matches(layer, modules, n=1, cutoff=0.0)
                 raise ValueError(f"expected a layer of the model, got {layer!r}; the nearest is {near[0]!r}")
-            handles.append(modules[layer].register_forward_hook(keep(layer)))  # type: ignore[arg-type]
+            handles.append(modules[layer].register_forward_hook(keep(layer)))
         yield outputs
     finally:
         for handle in handles:

@@ -1,9 +1,9 @@
 """Tiles: networks are always called with one fixed number of rows.
 
-The same image alone and in a larger batch differs by about 1e-5 in a network's logits, because the libraries below choose
-other kernels for other shapes, and twenty steps of an optimiser make grey levels of that. With a fixed number of rows a call,
-and one thread, a row's result is the same to the bit whatever its neighbours. So work is cut into tiles of a power of two
-rows, the last one padded by repeating a row. A tile never shrinks.
+The same image alone and in a larger batch differs by about 1e-5 in a network's logits, because the libraries below
+choose other kernels for other shapes, and twenty steps of an optimiser make grey levels of that. With a fixed number
+of rows a call, and one thread, a row's result is the same to the bit whatever its neighbours. So work is cut into
+tiles of a power of two rows, the last one padded by repeating a row. A tile never shrinks.
 """
 
 from collections.abc import Iterator
