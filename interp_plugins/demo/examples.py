@@ -63,11 +63,12 @@ def strip(example: Example, caption: str = "") -> Strip:
                 title=f"Change, {GAIN} times",
                 picture=encode(example.change),
                 alt="Coloured noise on middle grey: what the attack changed.",
-                note=f"Grey is no change. A pixel changes by {example.rmse:.1f} of 255 grey levels (root mean square), "
+                note=f"Aimed at “{target}”. Grey is no change. "
+                f"A pixel changes by {example.rmse:.1f} of 255 grey levels (root mean square), "
                 f"by {example.linf} at most.",
             ),
             Panel(
-                title=f"Adversarial image, aimed at “{target}”",
+                title="Adversarial image",
                 picture=encode(example.adversarial),
                 alt=f"The same drawing of a {truth} with the change added.",
                 verdicts=example.after,

@@ -21,7 +21,7 @@ def draw(example: Example) -> bytes:
     grid = canvas.add_gridspec(
         2, 3, height_ratios=(3.1, 1.35), left=0.025, right=0.975, top=0.93, bottom=0.03, wspace=0.09, hspace=0.06
     )
-    titles = ("Image", f"Change, {GAIN} times", f"Adversarial image, aimed at “{example.target}”")
+    titles = ("Image", f"Change, {GAIN} times", "Adversarial image")
     for column, (title, picture) in enumerate(
         zip(titles, (example.image, example.change, example.adversarial), strict=True)
     ):
@@ -30,8 +30,11 @@ def draw(example: Example) -> bytes:
     _say(canvas.add_subplot(grid[1, 2]), example.after)
     middle = canvas.add_subplot(grid[1, 1])
     middle.axis("off")
-    words = f"grey is no change\n{example.rmse:.1f} of 255 grey levels, root mean square\n{example.linf} at most"
-    middle.text(0.5, 0.93, words, ha="center", va="top", fontsize=12, color=LIGHT.soft, linespacing=1.7)
+    words = f"{example.rmse:.1f} of 255 grey levels, root mean square\nat most {example.linf}; grey is no change"
+    middle.text(
+        0.5, 0.9, f"aimed at “{example.target}”", ha="center", fontsize=12, color=TONES["target"], fontweight="bold"
+    )
+    middle.text(0.5, 0.78, words, ha="center", va="top", fontsize=11.5, color=LIGHT.soft, linespacing=1.6)
     file = BytesIO()
     canvas.savefig(file, format="png", facecolor=PAPER)
     # A palette of 256 colours is enough for drawings and a third of the bytes.

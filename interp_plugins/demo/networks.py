@@ -1,8 +1,8 @@
 """Small residual networks and a plain loop that trains them, quick enough to be trained while somebody waits.
 
-Three convolutions, each followed by a pooling, bring a picture to a sixteenth of its width; after the second and the third
-stand n residual blocks (He et al. 2016, arXiv:1512.03385) of two convolutions each; a linear layer reads what is left in
-each quarter of the picture. The depth, counted in layers with weights, is 4n + 4.
+Three convolutions, each followed by a pooling, bring a picture to a sixteenth of its width; after the second and the
+third stand n residual blocks (He et al. 2016, arXiv:1512.03385) of two convolutions each; a linear layer reads what is
+left in each quarter of the picture. The depth, counted in layers with weights, is 4n + 4.
 """
 
 from collections.abc import Iterator

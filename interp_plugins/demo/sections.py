@@ -46,9 +46,16 @@ def success(outcome: Outcome) -> Section:
         f"Each of {len(outcome.images)} held-out images was attacked towards the {settings.targets} classes that the "
         "networks together find least likely. A network is fooled when it says the target."
     )
+    witness = outcome.networks[-1].name
+    lines = [(name, found[f"success/{name}/all images"]) for name in names]
+    lines += [
+        (f"{witness}, not attacked", found["transfer/says the target/all images"]),
+        (f"{witness}, change mirrored", found["mirrored change/says the target/all images"]),
+    ]
     figure = figures.rates(
-        [(name, found[f"success/{name}/all images"]) for name in names],
-        alt="Share of attacks that succeed, for each network and for all at once; the numbers are in the table.",
+        lines,
+        alt="Share of attempts after which each network says the target; the numbers are in the tables below.",
+        caption="Attempts after which a network says the target. All of them: all attacked networks at once.",
     )
     note = Text(
         "“Right when clean” counts only images that every attacked network named rightly before. Intervals are "

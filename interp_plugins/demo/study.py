@@ -38,7 +38,7 @@ class Settings:
     depths: tuple[int, ...] = (4, 8, 12)  # of the networks that are attacked
     witness: int = 16  # depth of the one that is not
     width: int = 16  # channels of the first stage
-    epochs: int = 8
+    epochs: int = 10
     steps: int = 20  # of the attack
     tile: int = 16  # rows a network call
     part: int = 8  # pictures a process attacks at a time

@@ -52,7 +52,7 @@ def rates(rows: Sequence[tuple[str, Row]], *, alt: str, caption: str = "") -> Fi
             axes.plot([row.value * 100], [place], "o", color=palette.accent, markersize=9)
             right = row.value < 0.85
             axes.annotate(
-                f"{row.value:.1%}",
+                f"{100 * row.value:.1f} %",
                 (row.high * 100 if right else row.low * 100, place),
                 xytext=(10 if right else -10, 0),
                 textcoords="offset points",

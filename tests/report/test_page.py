@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_every_figure_has_a_dark_twin(calm_page):
 def test_headings_go_down_one_step_at_a_time(calm_page):
     levels = [int(tag[1]) for tag, _ in Elements(calm_page).found if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
 def test_two_sections_of_one_title_keep_ids_apart():
