@@ -12,7 +12,7 @@ No mathematics is done here; `members` turns classifiers into what the core take
 class settles: a model comes back as it was found, module by module; x outside `clip_values` is refused, in a sentence.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, cast
 
@@ -113,7 +113,7 @@ class EnsembleOptimization(EvasionAttack):
         norm: float | str = np.inf,
         tile: int | None = None,
         precision: Literal["fp32", "bf16"] = core.EnsembleOptimization.precision,
-        targets: str | Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+        targets: str | policies.TargetPolicy | None = None,
         seed: int = 0,
         targeted: bool = True,
         batch_size: int = 32,
@@ -163,15 +163,16 @@ class EnsembleOptimization(EvasionAttack):
         units = Units.of(self.estimator)
         x = units.checked(x)
         mask = units.mask(kwargs.get("mask"), x)
+        ids = range(len(x)) if kwargs.get("ids") is None else kwargs["ids"]
         with borrow(*(classifier.model for classifier in self._members)):
             images, labels = units.images(x), self._labels(x, y)
-            adversarial = self._attacked(images, labels, mask, list(kwargs.get("ids", range(len(x)))), units)
+            adversarial = self._attacked(images, labels, mask, ids, units)
         if self.summary_writer is not None:
             self.summary_writer.reset()
         return units.result(adversarial, images, x)
 
     def _attacked(
-        self, images: Tensor, labels: Tensor | None, mask: Tensor | None, ids: list[Any], units: Units
+        self, images: Tensor, labels: Tensor | None, mask: Tensor | None, ids: Sequence[Any], units: Units
     ) -> Tensor:
         device = self._members[0].device
         example = images[:1].to(device)
@@ -186,14 +187,7 @@ class EnsembleOptimization(EvasionAttack):
         ):
             part = slice(start, min(start + batch, len(images)))
             classes = None if labels is None else labels[part].to(device)
-            watch = told(
-                self.summary_writer,
-                self._members[0],
-                units,
-                part=part,
-                rows=rows,
-                targeted=self.targeted,
-            )
+            watch = told(self.summary_writer, self._members[0], units, part, rows=rows, targeted=self.targeted)
             adversarial[part] = method(
                 ready,
                 images[part].to(device),
@@ -244,13 +238,13 @@ class EnsembleOptimization(EvasionAttack):
             precision=self.precision,
         )
 
-    def _policy(self) -> Callable[[Tensor, Tensor, Any], Tensor] | None:
+    def _policy(self) -> policies.TargetPolicy | None:
         """Who chooses the targets, held to one per input."""
         policy = policies.parse(self.targets) if isinstance(self.targets, str) else self.targets
         if policy is None:
             return None
 
-        def one(probabilities: Tensor, labels: Tensor, seeds: Any) -> Tensor:
+        def one(probabilities: Tensor, labels: Tensor, seeds: Sequence[int]) -> Tensor:
             chosen = policy(probabilities, labels, seeds)
             if chosen.shape[1] != 1:
                 raise ValueError(
@@ -265,8 +259,8 @@ class EnsembleOptimization(EvasionAttack):
         for name in ("targeted", "balance", "verbose"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"The flag `{name}` has to be of type bool.")
-        for name, kind in (("steps", Integral), ("batch_size", Integral), ("seed", Integral)):
-            if not isinstance(getattr(self, name), kind):
+        for name in ("steps", "batch_size", "seed"):
+            if not isinstance(getattr(self, name), Integral):
                 raise TypeError(f"expected {name} as an integer, got {getattr(self, name)!r}")
         for name in ("step_size", "distance_weight", "eps"):
             if not isinstance(getattr(self, name), Real) and (name, getattr(self, name)) != ("eps", None):

@@ -15,8 +15,8 @@ def told(
     writer: SummaryWriter | None,
     estimator: PyTorchClassifier,
     units: Units,
-    *,
     part: slice,
+    *,
     rows: int,
     targeted: bool,
 ) -> Callable[[Step], None] | None:
