@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-from interp_plugins.foundation.borrow import borrow
 from torch import Tensor, nn
 from torchattacks.attack import Attack
 
 from interp_plugins import attacks
+from interp_plugins.attacks.targets import TargetPolicy, mean_probabilities
+from interp_plugins.foundation.borrow import borrow
 
 
 class _Guest(Attack):
@@ -137,24 +138,26 @@ class EnsembleOptimization(_Guest):
 
     def get_least_likely_label(self, inputs: Tensor, labels: Tensor | None = None) -> Tensor:
         """The class with the k-th smallest mean probability of all members but the label; k is the mode's `kth_min`."""
-        policy = attacks.LeastLikely(k=self._kth_min)
-        return self._targets(policy, inputs, labels, torch.zeros(len(inputs), dtype=torch.int64))[:, -1]
+        return self._targets(attacks.LeastLikely(k=self._kth_min), inputs, labels)[:, -1]
 
     def get_random_target_label(self, inputs: Tensor, labels: Tensor | None = None) -> Tensor:
         """A class drawn for each image, the label left out; `torch.manual_seed` decides, as everywhere in this host."""
-        return self._targets(attacks.RandomTargets(k=1), inputs, labels, torch.randint(2**62, (len(inputs),)))[:, 0]
+        seeds = torch.randint(2**62, (len(inputs),)).tolist()
+        return self._targets(attacks.RandomTargets(k=1), inputs, labels, seeds)[:, 0]
 
-    def _targets(self, policy: Callable[..., Tensor], inputs: Tensor, labels: Tensor | None, seeds: Tensor) -> Tensor:
+    def _targets(
+        self, policy: TargetPolicy, inputs: Tensor, labels: Tensor | None, seeds: Sequence[int] = ()
+    ) -> Tensor:
         images = inputs.detach().to(self.device)
         if self._normalization_applied:  # asked between attacks: the caller's images are normalised
             images = self.inverse_normalize(images)
         probabilities = self._mean_probabilities(images)
         labels = probabilities.argmax(1) if labels is None else labels.to(self.device)
-        return policy(probabilities, labels, seeds.to(self.device))
+        return policy(probabilities, labels, seeds)
 
     def _mean_probabilities(self, images: Tensor) -> Tensor:
         with borrow(self.model):  # the host chooses targets in eval mode, whatever mode it attacks in
-            return attacks.mean_probabilities(self._members(), images, tile=self.tile, precision=self.precision)
+            return mean_probabilities(self._members(), images, self.tile)
 
     def _members(self) -> tuple[nn.Module | Callable[[Tensor], Tensor], ...]:
         return (self._subject(), *self._surrogates)
