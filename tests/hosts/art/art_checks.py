@@ -259,7 +259,7 @@ def check_params(bench):
             with pytest.raises(error):
                 bench.on_images().set_params(**settings)
     with pytest.raises(ValueError, match="cannot be set"):
-        bench.on_images().set_params(eps=0.3)
+        bench.on_images().set_params(max_iter=3)
 
 
 def summary_writer_is_told_each_step(bench):

@@ -67,7 +67,7 @@ def verdicts(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "-q",
         "--noconftest",
     ]
-    command += ["-c", str(work / "pytest.ini"), "--rootdir", str(work), "-p", "no:cacheprovider"]
+    command += ["--noconftest", "-c", str(work / "pytest.ini"), "--rootdir", str(work), "-p", "no:cacheprovider"]
     run = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, timeout=SECONDS)
     assert run.returncode in (0, 1), f"ART's checks did not run:\n{run.stdout[-4000:]}\n{run.stderr[-4000:]}"
     return {case.attrib["name"]: reason(case) for case in ElementTree.parse(report).iter("testcase")}
