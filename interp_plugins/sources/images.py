@@ -111,11 +111,10 @@ def load(
     """Load images from a folder or an .npz.
 
     - A folder of class folders: classes are the folders' names in order; names such as n02084071 are also wnids. Ids
-    are
-      relative paths such as `n02084071/7.jpg`.
+      are relative paths such as `n02084071/7.jpg`.
     - A folder with a labels.csv (or another file named by `labels`): columns `file` and `class_index`, and `wnid` if
-    known. - An .npz: `images` uint8 (n, h, w, 3) or (n, 3, h, w), `labels` (n,), and `classes` and `wnids` if known.
-    Ids are
+      known.
+    - An .npz: `images` uint8 (n, h, w, 3) or (n, 3, h, w), `labels` (n,), and `classes` and `wnids` if known. Ids are
       `<name of the file>/<index>`.
 
     Args:
