@@ -9,10 +9,9 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
-import pickle
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,13 +19,12 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qsl
 
-import safetensors
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from interp_plugins.errors import HostMissing
+from interp_plugins.sources import weights
 
 FORM = "KIND:NAME[@FILE][?size=&mean=&std=&classes=] with KIND torchvision or timm, or FILE.py:factory"
 
@@ -127,60 +125,9 @@ def load(spec: str, device: torch.device | str = "cpu", *, download: bool = Fals
         raise FileNotFoundError(f"no weights file {file} (from {spec!r})")
     net, own = KINDS[kind](name, settings.pop("classes", None), file is None)
     if file is not None:
-        _fit(net, read_weights(file), file)
+        weights.fit(net, weights.read(file), file)
     module = Preprocessed(net, **(own | settings)).eval().to(device)
     return LoadedModel(module, name, spec, _sha256(file) if file else None)
-
-
-def read_weights(file: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file or of what `torch.save` wrote, by name; nothing in the file is run.
-
-    `{"state_dict": ...}` is unwrapped and a "module." before every name, which DataParallel leaves, is dropped.
-
-    Raises:
-        ValueError: The file is no weights file, or holds more than tensors and plain values.
-    """
-    try:
-        if file.suffix == ".safetensors":
-            state: Any = safetensors.torch.load_file(file)
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f"{file} cannot be read as weights alone: expected .safetensors, or torch.save(model.state_dict(), FILE); "
-            f"other pickles may run code and are refused ({type(error).__name__})"
-        ) from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{file} holds no weights: expected names and tensors, got {type(state).__name__}")
-    if all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    if broken := [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
-        raise ValueError(f"{file} holds weights that are NaN or infinite, first in {broken[0]!r}")
-    return dict(state)
-
-
-def _fit(net: nn.Module, state: Mapping[str, Tensor], file: Path) -> None:
-    """Load the weights, or say what is wrong with them."""
-    own = net.state_dict()
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state if key not in own]
-    shapes = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
-    ]
-    complaints = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-    said = [
-        f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' * (len(keys) > 3)})" for what, keys in complaints if keys
-    ]
-    if said:
-        raise ValueError(
-            f"the weights in {file} do not fit {type(net).__name__}: {'; '.join(said)}; "
-            "another architecture, or ?classes= for another number of classes"
-        )
-    net.load_state_dict(state, strict=False)
 
 
 def _torchvision(name: str, classes: int | None, download: bool) -> tuple[nn.Module, dict[str, Any]]:

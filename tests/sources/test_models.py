@@ -1,3 +1,4 @@
+import hashlib
 import sys
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 from interp_plugins.errors import HostMissing
-from interp_plugins.sources import cifar, models
+from interp_plugins.sources import cifar, weights
 from interp_plugins.sources.models import Preprocessed, load
 
 FACTORY = (
@@ -59,8 +60,6 @@ def test_size_mean_and_std_can_be_given(squeezenet):
 
 
 def test_a_loaded_model_is_in_eval_mode_and_knows_its_name_spec_and_hash(squeezenet):
-    import hashlib
-
     spec = f"torchvision:squeezenet1_1@{squeezenet[1]}?classes=5"
     loaded = load(spec)
     assert not any(module.training for module in loaded.module.modules())
@@ -113,13 +112,13 @@ def test_a_pickled_model_is_refused_and_nothing_in_it_runs(tmp_path):
 def test_a_file_of_noise_is_no_weights_file(tmp_path, name):
     (tmp_path / name).write_bytes(bytes(range(256)) * 4)
     with pytest.raises(ValueError, match=r"noise\.\w+ cannot be read as weights alone"):
-        models.read_weights(tmp_path / name)
+        weights.read(tmp_path / name)
 
 
 def test_a_file_without_tensors_holds_no_weights(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(ValueError, match="holds no weights: expected names and tensors, got list"):
-        models.read_weights(tmp_path / "list.pth")
+        weights.read(tmp_path / "list.pth")
 
 
 def test_without_a_file_and_without_leave_to_download_the_way_out_is_said():
