@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,14 +23,8 @@ from interp_plugins.sources import scenes
 Pictures = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
 Job = tuple[Callable[..., Any], tuple[Any, ...]]
-
-
-class Workers(Protocol):
-    """Does jobs and hands back each result with its job's number, in whatever order they are ready."""
-
-    def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Any]]:
-        """Yield (number, result) as the jobs get done."""
-        ...
+# Does jobs and hands back each result with its job's number, in whatever order they are ready.
+Workers = Callable[[Sequence[Job]], Iterator[tuple[int, Any]]]
 
 
 @contextmanager
