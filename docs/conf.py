@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 project = "interp-plugins"
-author = "The interp-plugins developers"
+author = copyright = "The interp-plugins developers"
 release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 extensions = ["myst_parser", "sphinx.ext.napoleon", "autoapi.extension"]
