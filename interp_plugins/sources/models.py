@@ -123,7 +123,8 @@ def load(spec: str, device: torch.device | str = "cpu", *, download: bool = Fals
         )
     if file is not None and not file.is_file():
         raise FileNotFoundError(f"no weights file {file} (from {spec!r})")
-    net, own = KINDS[kind](name, settings.pop("classes", None), file is None)
+    with torch.random.fork_rng(devices=[]):  # a random start, soon overwritten, is none of the caller's numbers
+        net, own = KINDS[kind](name, settings.pop("classes", None), file is None)
     if file is not None:
         weights.fit(net, weights.read(file), file)
     module = Preprocessed(net, **(own | settings)).eval().to(device)
@@ -133,12 +134,13 @@ def load(spec: str, device: torch.device | str = "cpu", *, download: bool = Fals
 def _torchvision(name: str, classes: int | None, download: bool) -> tuple[nn.Module, dict[str, Any]]:
     models = _library("torchvision.models", f"torchvision:{name}")
     _known("torchvision", name, models.list_models(module=models))
-    # these two would warn that their random start is slow, and the start is overwritten anyhow
-    quiet = {"init_weights": False} if name in ("googlenet", "inception_v3") and not download else {}
+    # the published weights of these two expect an input that torchvision converts only when it loads them itself; and
+    # without `init_weights` they warn that their random start, which is overwritten here, is slow
+    ported = {"transform_input": True, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
     if download:
         net = models.get_model(name, weights="DEFAULT")
     else:
-        net = models.get_model(name, weights=None, **quiet, **({} if classes is None else {"num_classes": classes}))
+        net = models.get_model(name, weights=None, **ported, **({} if classes is None else {"num_classes": classes}))
     preset = models.get_model_weights(name).DEFAULT.transforms()
     return net, {"mean": preset.mean, "std": preset.std, "size": preset.crop_size[0]}
 

@@ -59,6 +59,19 @@ def test_size_mean_and_std_can_be_given(squeezenet):
         assert torch.equal(loaded.module(images()), net(images()))
 
 
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_a_ported_torchvision_model_converts_its_input_as_it_does_with_its_own_weights(tmp_path, name):
+    models = pytest.importorskip("torchvision.models")
+    torch.save(models.get_model(name, weights=None, init_weights=False).state_dict(), tmp_path / "w.pth")
+    assert load(f"torchvision:{name}@{tmp_path / 'w.pth'}").module.net.transform_input
+
+
+def test_loading_leaves_the_callers_random_numbers_alone(squeezenet):
+    state = torch.random.get_rng_state()
+    load(f"torchvision:squeezenet1_1@{squeezenet[1]}?classes=5")
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
 def test_a_loaded_model_is_in_eval_mode_and_knows_its_name_spec_and_hash(squeezenet):
     spec = f"torchvision:squeezenet1_1@{squeezenet[1]}?classes=5"
     loaded = load(spec)
