@@ -21,6 +21,7 @@ from torchattacks.attack import Attack
 
 from interp_plugins import attacks
 from interp_plugins.attacks.targets import TargetPolicy, mean_probabilities
+from interp_plugins.foundation import check
 from interp_plugins.foundation.borrow import borrow
 
 
@@ -76,9 +77,13 @@ class EnsembleOptimization(_Guest):
         precision: "fp32" or "bf16".
 
     Example:
-        >>> attack = EnsembleOptimization(model, surrogates=[second, third])  # doctest: +SKIP
-        >>> attack.set_mode_targeted_least_likely(kth_min=1)  # doctest: +SKIP
-        >>> adversarial = attack(images, labels)  # doctest: +SKIP
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(1, 2))  # class 1 is white
+        >>> _ = net.load_state_dict({"1.weight": torch.tensor([[0.0], [9.0]]), "1.bias": torch.tensor([4.0, 0.0])})
+        >>> attack = EnsembleOptimization(net, steps=10)
+        >>> attack.set_mode_targeted_by_label(quiet=True)
+        >>> image = torch.full((1, 1, 1, 1), 0.4)
+        >>> net(image).argmax(1), net(attack(image, torch.tensor([1]))).argmax(1)
+        (tensor([0]), tensor([1]))
     """
 
     def __init__(
@@ -152,7 +157,9 @@ class EnsembleOptimization(_Guest):
         if self._normalization_applied:  # asked between attacks: the caller's images are normalised
             images = self.inverse_normalize(images)
         probabilities = self._mean_probabilities(images)
-        labels = probabilities.argmax(1) if labels is None else labels.to(self.device)
+        if labels is None:
+            labels = probabilities.argmax(1)
+        labels = check.labels(labels.to(self.device), *probabilities.shape)
         return policy(probabilities, labels, seeds)
 
     def _mean_probabilities(self, images: Tensor) -> Tensor:
@@ -183,13 +190,17 @@ class PredictedLabelFGSM(_Guest):
     """One step along the sign of the gradient, away from what the model itself says of the clean image.
 
     The labels that are passed are not used: a step away from the true label tells the model the answer (label leaking).
+    The model speaks in eval mode, unless `set_model_training_mode` has the whole attack run in training mode.
 
     Args:
         model: The model under test: [0, 1] images in, logits out (normalised images after `set_normalization_used`).
         eps: Size of the step, in units of the [0, 1] image.
 
     Example:
-        >>> adversarial = PredictedLabelFGSM(model, eps=4 / 255)(images)  # doctest: +SKIP
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2))
+        >>> _ = model.load_state_dict({"1.weight": torch.tensor([[0.0], [9.0]]), "1.bias": torch.tensor([4.0, 0.0])})
+        >>> PredictedLabelFGSM(model, eps=0.25)(torch.full((1, 1, 1, 1), 0.25)).item()
+        0.5
     """
 
     def __init__(self, model: nn.Module, eps: float = 8 / 255) -> None:

@@ -1,7 +1,9 @@
 """An attack of ours does in torchattacks what a built-in does: the host's checklist, a line a test."""
 
 import copy
+import doctest
 import pickle
+import re
 from itertools import product
 from pathlib import Path
 
@@ -213,6 +215,17 @@ def test_predicted_labels_are_used_whatever_is_passed():
     images, labels = world()
     attack = PredictedLabelFGSM(Net(0))
     assert torch.equal(attack(images, (labels + 1) % 12), attack(images))
+
+
+def test_the_session_of_the_hosts_page_prints_what_it_says():
+    page = (Path(__file__).parents[2] / "docs" / "hosts" / "torchattacks.md").read_text(encoding="utf-8")
+    (session,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    said: list[str] = []
+    with torch.random.fork_rng():
+        runner = doctest.DocTestRunner(verbose=False)
+        result = runner.run(doctest.DocTestParser().get_doctest(session, {}, "session", None, 0), out=said.append)
+    assert result.attempted == 10
+    assert "".join(said) == ""
 
 
 def test_predicted_label_fgsm_has_no_targeted_mode():
