@@ -108,3 +108,16 @@ def test_the_version_is_the_one_that_the_package_says(metadata: Message):
     import interp_plugins
 
     assert metadata["Version"] == interp_plugins.__version__
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_make_says_which_python_is_needed_when_it_gets_an_older_one(tmp_path: Path, target: str):
+    older = tmp_path / "python"
+    older.write_text("#!/bin/sh\nexit 1\n")  # what the comparison of versions ends with on Python 3.10
+    older.chmod(0o755)
+    command = ["make", target, f"PYTHON={older}", f"VENV={tmp_path / 'venv'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "Python 3.11 or newer is needed" in done.stderr
+    assert f"make {target} PYTHON=python3.12" in done.stderr
