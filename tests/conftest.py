@@ -1,10 +1,12 @@
 """What all tests share: one thread, hypothesis without chance, and the folder of real data where there is one."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: bits are promised for one thread
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import settings
@@ -24,3 +26,11 @@ def data_folder() -> Path:
     if not (folder / "nets.py").is_file():
         pytest.skip(f"needs the real networks and images: set INTERP_DATA to their folder ({folder} has no nets.py)")
     return folder
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Shapes and types unchecked, as for a user: a wrong argument meets our own message."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

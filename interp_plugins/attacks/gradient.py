@@ -103,7 +103,7 @@ class PGD:
     def _score(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         hit = logits.argmax(1) == labels
         loss = F.cross_entropy(logits, labels, reduction="none")
-        return (hit, loss) if self.targeted else (~hit, -loss)
+        return (hit.long(), loss) if self.targeted else ((~hit).long(), -loss)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,97 @@
+"""Each formula again, slowly, in float64, from the paper's page. Nothing here is shared with the package."""
+
+import math
+
+import torch
+
+
+def cross_entropy(logits, target):
+    logits = [float(value) for value in logits]
+    top = max(logits)
+    return top + math.log(sum(math.exp(value - top) for value in logits)) - logits[target]
+
+
+def fused_loss(all_logits, weights, target, fusion):
+    """The three fusions for one image; all_logits: one list of logits a member."""
+    total = sum(weights)
+    weights = [weight / total for weight in weights]
+    if fusion == "loss":
+        return sum(w * cross_entropy(z, target) for w, z in zip(weights, all_logits, strict=True))
+    if fusion == "prob":
+        return -math.log(sum(w * math.exp(-cross_entropy(z, target)) for w, z in zip(weights, all_logits, strict=True)))
+    mean = [sum(w * float(z[c]) for w, z in zip(weights, all_logits, strict=True)) for c in range(len(all_logits[0]))]
+    return cross_entropy(mean, target)
+
+
+def distance(change, kind):
+    squares = float((change.double() ** 2).sum())
+    return {"l2": math.sqrt(squares), "squared": squares, "rmse": math.sqrt(squares / change.numel())}[kind]
+
+
+def ensemble_optimization(members, image, target, *, steps, step_size, fusion, weights, distance_weight, kind, epsilon):
+    """All iterates of one image by torch's own Adam on an autograd objective: [(image, members fooled, loss)].
+
+    The Adam epsilon is the usual 1e-8 on [0, 255] pixels, so 255e-8 here.
+    """
+    pixels = image.clone().double().requires_grad_(True)
+    optimiser = torch.optim.Adam([pixels], lr=step_size, eps=255e-8)
+    shares = torch.tensor(weights, dtype=torch.float64) / sum(weights)
+    label = torch.tensor([target])
+
+    def objective():
+        logits = [member(pixels[None]) for member in members]
+        if fusion == "loss":
+            loss = sum(w * torch.nn.functional.cross_entropy(z, label) for w, z in zip(shares, logits, strict=True))
+        elif fusion == "prob":
+            loss = -torch.log(sum(w * z.softmax(1)[0, target] for w, z in zip(shares, logits, strict=True)))
+        else:
+            mean = sum(w * z for w, z in zip(shares, logits, strict=True))
+            loss = torch.nn.functional.cross_entropy(mean, label)
+        change = pixels - image.double()
+        squares = (change**2).sum()
+        if float(squares.detach()) > 0:  # the distance's gradient is taken as zero where nothing has changed
+            term = {"l2": squares.sqrt, "squared": lambda: squares, "rmse": lambda: (squares / change.numel()).sqrt()}
+            loss = loss + distance_weight * term[kind]()
+        return loss, sum(int(z.argmax()) == target for z in logits)
+
+    visited = []
+    for _ in range(steps):
+        loss, fooled = objective()
+        visited.append((pixels.detach().clone(), fooled, float(loss.detach())))
+        (pixels.grad,) = torch.autograd.grad(loss, pixels)
+        optimiser.step()
+        with torch.no_grad():
+            if epsilon is not None:
+                pixels.clamp_(image.double() - epsilon, image.double() + epsilon)
+            pixels.clamp_(0, 1)
+    loss, fooled = objective()
+    visited.append((pixels.detach().clone(), fooled, float(loss.detach())))
+    return visited
+
+
+def best(visited):
+    """The index of the iterate that fools most members and, among those, has the lowest loss."""
+    return max(range(len(visited)), key=lambda i: (visited[i][1], -visited[i][2]))
+
+
+def pgd(member, image, label, *, epsilon, step_size, steps, norm, targeted):
+    """All iterates of one image: [(image, fooled, loss to minimise)]."""
+    sign = 1 if targeted else -1
+    x, visited = image.double(), []
+    for step in range(steps + 1):
+        pixels = x.clone().requires_grad_(True)
+        logits = member(pixels[None])
+        loss = sign * torch.nn.functional.cross_entropy(logits, torch.tensor([label]))
+        hit = int(logits.argmax()) == label
+        visited.append((x, int(hit == targeted), float(loss.detach())))
+        if step == steps:
+            return visited
+        (gradient,) = torch.autograd.grad(loss, pixels)
+        if norm == "linf":
+            x = torch.clamp(x - step_size * gradient.sign(), image.double() - epsilon, image.double() + epsilon)
+        else:
+            x = x - step_size * gradient / gradient.norm()
+            change = x - image.double()
+            x = image.double() + change * min(1.0, epsilon / float(change.norm()))
+        x = x.clamp(0, 1)
+    raise AssertionError
