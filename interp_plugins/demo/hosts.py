@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ def compare(
     """Attack the same images towards the same targets through every door there is, the core's first.
 
     Args:
-        method: The attack; only `steps` and `tile` differ from the defaults.
+        method: The attack; `steps`, `step_size`, `distance_weight` and `tile` are handed on, the rest is the default.
         members: Networks in eval mode.
         images: Byte images (n, 3, h, w).
         targets: One class an image, (n,).
@@ -63,11 +64,15 @@ def _through(host: str, door: Callable[[], Tensor]) -> HostRun:
         return HostRun(host, None, " ".join(str(error).split()), INSTALL[host])
 
 
+def _settings(method: EnsembleOptimization) -> dict[str, Any]:
+    return {name: getattr(method, name) for name in ("steps", "step_size", "distance_weight", "tile")}
+
+
 def _torchattacks(
     method: EnsembleOptimization, members: Sequence[nn.Module], images: Tensor, targets: Tensor
 ) -> Tensor:
     attack = interp_plugins.get("EnsembleOptimization", host="torchattacks")(
-        members[0], surrogates=members[1:], steps=method.steps, tile=method.tile
+        members[0], surrogates=members[1:], **_settings(method)
     )
     attack.set_mode_targeted_by_label(quiet=True)
     adversarial: Tensor = attack(images, targets)
@@ -91,5 +96,5 @@ def _art(
         )
         for member in members
     ]
-    attack = adapter(first, surrogates=others, steps=method.steps, tile=method.tile, targeted=True, verbose=False)
+    attack = adapter(first, surrogates=others, targeted=True, verbose=False, **_settings(method))
     return torch.from_numpy(np.asarray(attack.generate(x=images.numpy(), y=targets.numpy())))

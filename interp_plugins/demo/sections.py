@@ -18,12 +18,13 @@ BAND = (0.85, 0.99)  # held-out accuracy that makes a network worth attacking an
 def page(outcome: Outcome) -> str:
     """Return the page's HTML."""
     found = rows(outcome)
-    success = found["success/all of them/all images"]
+    success, rmse = found["success/all of them/all images"], found["rmse/median"].value
     lead = (
-        f"{_number(len(outcome.networks)).capitalize()} small networks learned to name drawn things. Images were then "
-        f"changed a little so that {_number(len(outcome.networks) - 1)} of them give the same wrong name at once. "
-        f"That worked for {success.numerator} of {success.denominator} attempts. The last network was never attacked: "
-        "it shows how far such a change carries."
+        f"{_number(len(outcome.networks)).capitalize()} small networks learned to name drawn things. Then images were "
+        f"changed, by {rmse:.0f} of 255 grey levels in the middle case, so that "
+        f"{_number(len(outcome.networks) - 1)} of them give the same wrong name at once. That worked for "
+        f"{success.numerator} of {success.denominator} attempts. The last network was never attacked: it shows how far "
+        "such a change carries."
     )
     title = "Can one image fool several networks at once?"
     return render(title, lead, tuple(section(outcome) for section in SECTIONS), results(outcome))
@@ -44,7 +45,8 @@ def success(outcome: Outcome) -> Section:
     names = [*(network.name for network in outcome.networks if network.attacked), "all of them"]
     lead = (
         f"Each of {len(outcome.images)} held-out images was attacked towards the {settings.targets} classes that the "
-        "networks together find least likely. A network is fooled when it says the target."
+        f"networks together find least likely, by {settings.steps} steps of Adam on the pixels through all of them. "
+        "A network is fooled when it says the target."
     )
     witness = outcome.networks[-1].name
     lines = [(name, found[f"success/{name}/all images"]) for name in names]
