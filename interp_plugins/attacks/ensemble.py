@@ -204,6 +204,8 @@ class EnsembleOptimization:
         if labels is not None:
             labels = check.labels(labels, n, classes).to(images.device)
         if not isinstance(targets, Tensor):
+            if not callable(targets):
+                raise TypeError(f"expected targets as a tensor or a policy, got {type(targets).__name__}")
             probabilities = mean_probabilities(classifiers, images, self.tile)
             labels = probabilities.argmax(1) if labels is None else labels
             targets = targets(probabilities, labels, own_seeds)

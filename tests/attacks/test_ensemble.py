@@ -213,6 +213,7 @@ def test_classifiers_of_one_ensemble_may_take_other_sizes():
             ValueError,
             r"expected targets of shape \(5,\), got \(2,\)",
         ),
+        (lambda: attack()(members(1), IMAGES, [3]), TypeError, "targets as a tensor or a policy, got list"),
         (lambda: attack()(members(1), IMAGES, TARGETS + 9), ValueError, "expected targets from 0 to 9"),
         (lambda: attack()(members(1), IMAGES, LABELS, labels=LABELS), ValueError, "whose label it is"),
         (
