@@ -86,6 +86,7 @@ def histogram(values: Sequence[float], *, label: str, alt: str, caption: str = "
                 color=palette.target,
             )
         axes.set_xlim(left=0)
+        axes.set_ylim(top=axes.get_ylim()[1] * 1.15)  # room for the mark's words above the bars
         axes.set_xlabel(label)
         axes.set_ylabel("adversarial images")
         axes.grid(axis="y", color=palette.line)
