@@ -27,7 +27,7 @@ Watch = Callable[[str, float], None]  # told what is being done, and which share
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What decides the numbers. The defaults take about a minute on two cores."""
+    """What decides the numbers. The defaults take about two minutes of processor time."""
 
     seed: int = 0
     size: int = 64  # of the pictures, in pixels
