@@ -1,4 +1,4 @@
-"""`interp-plugins demo`: the whole idea in about a minute, on one page."""
+"""`interp-plugins demo`: the whole idea on one page."""
 
 import os
 from pathlib import Path

@@ -41,7 +41,7 @@ class Settings:
     epochs: int = 8
     steps: int = 20  # of the attack
     # These networks live with grain and need large changes; smaller steps and a dearer distance than the attack's own
-    # defaults keep the changes to less than half, and all members fooled.
+    # defaults make them half as large, and cost next to no success.
     step_size: float = 2 / 255
     distance_weight: float = 0.1
     tile: int = 16  # rows a network call
