@@ -1,0 +1,35 @@
+"""The benchmarks that need no data, by one command.
+
+python -m benchmarks                     all of them, with their defaults
+python -m benchmarks attack --images 2   one of them, with its own options
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import attack, attack_memory, startup
+
+BENCHMARKS: dict[str, Callable[[list[str]], Any]] = {
+    "startup": startup.main,
+    "memory": attack_memory.main,
+    "attack": attack.main,
+}
+
+
+def main(words: list[str]) -> None:
+    """Run the benchmark that the first word names, or all."""
+    if words and words[0] in BENCHMARKS:
+        BENCHMARKS[words[0]](words[1:])
+    elif words:
+        print(__doc__)
+        print(f"There are {', '.join(BENCHMARKS)}.")
+        raise SystemExit(0 if words[0] in ("-h", "--help") else 2)
+    else:
+        for name, benchmark in BENCHMARKS.items():
+            print(f"\n## {name}\n")
+            benchmark([])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,116 @@
+"""Results as Markdown tables, and the tables of docs/results kept as their files have them.
+
+    python -m benchmarks.tables docs/results/*.md
+
+A page marks where a table goes: what stands between `<!-- table: a.json -->` and `<!-- end -->` is written anew from
+the file beside the page; several files make one table with a column each.
+"""
+
+import csv
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from interp_plugins.report.results import Results, Row
+
+ALL, RIGHT = "all images", "right when clean"
+SIZES = ("rmse", "linf", "step kept")
+WORDS = ("median", "90th percentile", "largest")
+SHOWN = 20  # misses that are listed; more are counted
+PLACE = re.compile(r"(<!-- (table|missed): ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def cell(row: Row) -> str:
+    """A rate as per cent with its counts and its interval."""
+    if row.value is None or row.low is None or row.high is None:
+        return "none counted"
+    return f"{100 * row.value:.2f} % ({row.numerator}/{row.denominator}), {100 * row.low:.1f} to {100 * row.high:.1f}"
+
+
+def one(results: Results) -> str:
+    """Three tables of one run: rates over both populations, the networks, and the sizes of what the attack did."""
+    networks = [row for row in results.rows if row.name.startswith("accuracy/")]
+    norms = {row.name.partition("/")[2]: f"{row.value:.3g}" for row in results.rows if row.name.startswith("gradient")}
+    names = [row.name.partition("/")[2] for row in networks]
+    sizes = [[_number(results.row(f"{size}/{word}")) for word in WORDS] for size in SIZES]
+    return "\n".join(
+        [
+            _table(
+                ["", "all images", "images all members had right"],
+                [
+                    [_words(name), cell(results.row(f"{name}/{ALL}")), cell(results.row(f"{name}/{RIGHT}"))]
+                    for name in _rates(results)
+                ],
+            ),
+            _table(
+                ["network", "accuracy on the clean images", "mean gradient norm"],
+                [[name, cell(row), norms.get(name, "held out")] for name, row in zip(names, networks, strict=True)],
+            ),
+            _table(["", *WORDS], [[size, *values] for size, values in zip(SIZES, sizes, strict=True)]),
+        ]
+    )
+
+
+def side_by_side(runs: Mapping[str, Results]) -> str:
+    """One table of several runs with the same networks, over all images, a column a run."""
+    first, *_ = runs.values()
+    numbers = [
+        row.name for row in first.rows if row.name.startswith("gradient norm/") or row.name.endswith(f"/{WORDS[0]}")
+    ]
+    lines = [[_words(name), *(cell(run.row(f"{name}/{ALL}")) for run in runs.values())] for name in _rates(first)]
+    lines += [[_words(name), *(_number(run.row(name)) for run in runs.values())] for name in numbers]
+    return _table(["", *runs], lines)
+
+
+def missed(file: Path) -> str:
+    """The attacks that missed a member, by the image's id; of many, only how many."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        found = list(csv.DictReader(stream))
+    if not found:
+        return "No (image, target, member) was missed.\n"
+    if len(found) > SHOWN:
+        return f"{len(found)} (image, target, member) were missed; `{file.name}` lists them.\n"
+    return _table(["missed image", "target", "member", "it says"], [list(row.values()) for row in found])
+
+
+def label(results: Results) -> str:
+    """What a run is called in a table of several: its steps, and whether it was balanced."""
+    return f"{results.settings['steps']} steps{', balanced' * bool(results.settings['balance'])}"
+
+
+def renew(page: Path) -> str:
+    """The text of a page with its tables as the files beside it have them."""
+
+    def table(match: re.Match[str]) -> str:
+        opening, kind, files, closing = match.groups()
+        paths = [page.parent / name for name in files.split()]
+        if kind == "missed":
+            return f"{opening}{missed(paths[0])}{closing}"
+        runs = [Results.read(path) for path in paths]
+        shown = one(runs[0]) if len(runs) == 1 else side_by_side({label(run): run for run in runs})
+        return f"{opening}{shown}{closing}"
+
+    return PLACE.sub(table, page.read_text(encoding="utf-8"))
+
+
+def _rates(results: Results) -> list[str]:
+    return [row.name.removesuffix(f"/{ALL}") for row in results.rows if row.name.endswith(f"/{ALL}")]
+
+
+def _words(name: str) -> str:
+    return name.replace("/", ": ", 1)
+
+
+def _number(row: Row) -> str:
+    return "none" if row.value is None else f"{row.value:.3g}"
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    shown = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(line)} |" for line in lines)]
+    return "\n".join(shown) + "\n"
+
+
+if __name__ == "__main__":
+    for word in sys.argv[1:]:
+        Path(word).write_text(renew(Path(word)), encoding="utf-8")
