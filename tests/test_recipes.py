@@ -1,0 +1,117 @@
+"""Every example runs, small, and every recipe page quotes its example and shows no other Python."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
+SMALL = ["--images", "2", "--size", "16", "--targets", "2", "--steps", "8", "--training", "160"]
+
+QUOTED = re.compile(r"^:::\{literalinclude\} \.\./\.\./examples/(\S+)\n((?::.*\n)*)", re.MULTILINE)
+MARK = re.compile(r'^:(?:start-after|end-before): "(.+)"$', re.MULTILINE)
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, as if it were imported."""
+    spec = importlib.util.spec_from_file_location("attack_an_ensemble", ROOT / "examples" / "attack_an_ensemble.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.filterwarnings("ignore")  # of the hosts
+def test_an_ensemble_is_attacked_alike_through_every_host(example: ModuleType, capsys: pytest.CaptureFixture[str]):
+    for host in ("torchattacks", "art"):
+        pytest.importorskip(host)
+    result = example.main(SMALL)
+    assert result.same_bits == {"torchattacks": True, "ART": True}
+    assert "torchattacks gives the same bits\nART gives the same bits\n" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_defaults_give_what_the_recipe_says(example: ModuleType):
+    example.main([])
+
+
+def test_the_networks_the_set_and_the_held_out_network_are_counted(
+    example: ModuleType, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(example, "through_torchattacks", lambda members, x, y, steps: missing())
+    monkeypatch.setattr(example, "through_art", lambda members, x, y, steps: missing())
+    result = example.main(SMALL)
+    assert list(result.rows) == ["depth 4", "depth 8", "all of them at once", "depth 12, not attacked"]
+    assert {row.denominator for row in result.rows.values()} == {4}
+
+
+def test_a_host_that_is_missing_is_left_out_and_said(
+    example: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(example, "through_torchattacks", lambda members, x, y, steps: missing())
+    monkeypatch.setattr(example, "through_art", lambda members, x, y, steps: missing())
+    assert example.main(SMALL).same_bits == {}
+    assert "ART is left out: not here" in capsys.readouterr().out
+
+
+def missing() -> None:
+    """What happens where a host is not installed."""
+    raise ImportError("not here")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_other_bits_from_a_host_stop_the_script(example: ModuleType, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(example, "through_torchattacks", lambda members, x, y, steps: x)
+    monkeypatch.setattr(example, "through_art", lambda members, x, y, steps: missing())
+    with pytest.raises(AssertionError, match="other bits than the core"):
+        example.main(SMALL)
+
+
+def test_models_without_data_are_refused(example: ModuleType, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        example.main(["--model", "nets.py:first"])
+    assert "--model and --data go together" in capsys.readouterr().err
+
+
+@pytest.mark.real
+@pytest.mark.filterwarnings("ignore")
+def test_real_networks_and_images_go_in_by_flags(example: ModuleType, data_folder: Path):
+    nets = data_folder / "nets.py"
+    words = ["--model", f"{nets}:imagenet_mobilenet_v1_025", "--heldout", f"{nets}:imagenet_mobilenet_v1_050"]
+    words += ["--data", str(data_folder / "imagenet" / "nips17_299_jpeg"), "--size", "128"]
+    result = example.main([*words, "--images", "2", "--targets", "2", "--steps", "2"])
+    assert list(result.rows) == [
+        "imagenet_mobilenet_v1_025", "all of them at once", "imagenet_mobilenet_v1_050, not attacked"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("page", RECIPES, ids=lambda page: page.stem)
+def test_a_recipe_quotes_the_example_of_its_name(page: Path):
+    assert f"{page.stem}.py" in [name for name, _ in QUOTED.findall(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("page", RECIPES, ids=lambda page: page.stem)
+def test_a_recipe_shows_no_python_of_its_own(page: Path):
+    assert re.findall(r"```\s*\{?(?:python|code-block)", page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("page", RECIPES, ids=lambda page: page.stem)
+def test_what_a_recipe_quotes_begins_and_ends_at_marks_that_the_example_has_once(page: Path):
+    for name, options in QUOTED.findall(page.read_text(encoding="utf-8")):
+        script = (ROOT / "examples" / name).read_text(encoding="utf-8").splitlines()
+        for mark in MARK.findall(options):
+            assert [line.strip() for line in script].count(mark) == 1, mark
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
+def test_every_example_has_a_recipe(script: Path):
+    assert script.stem in [page.stem for page in RECIPES]
