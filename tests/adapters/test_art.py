@@ -13,8 +13,9 @@ from art.estimators.classification import PyTorchClassifier
 from art.exceptions import EstimatorError
 from art.metrics import adversarial_accuracy
 from art.summary_writer import SummaryWriter
-from art_world import CLASSES, SHAPE, Net, arrays, classifier, classifiers, ensemble, modes, nets, said, softmaxed
+from art_world import SHAPE, Net, arrays, classifier, classifiers, ensemble, nets, said, softmaxed
 from torch import nn
+from toys import CLASSES, modes
 
 from interp_art.attacks import EnsembleOptimization
 from interp_art.units import Units

@@ -9,9 +9,10 @@ import pytest
 import torch
 from art.defences.preprocessor import FeatureSqueezing, JpegCompression
 from art.estimators.classification import PyTorchClassifier
-from art_world import CLASSES, SHAPE, Net, arrays, classifier, classifiers, ensemble, nets, said, softmaxed
+from art_world import SHAPE, Net, arrays, classifier, classifiers, ensemble, nets, said, softmaxed
 from PIL import Image
 from torch import Tensor, nn
+from toys import CLASSES
 
 from interp_art.attacks import EnsembleOptimization
 from interp_plugins import attacks

@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 from torchattacks import FGSM, LGV, PGD, VANILA, MultiAttack
 from torchattacks.attack import Attack
-from torchattacks_world import Net, nets, world
+from torchattacks_world import world
+from toys import Net, nets
 
 from interp_torchattacks.attacks import EnsembleOptimization, PredictedLabelFGSM
 

@@ -6,21 +6,18 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchattacks import FGSM
 from torchattacks_world import (
-    CLASSES,
     MEAN,
     MODES,
     STD,
     Breaking,
-    Net,
     Normalised,
     Watching,
     ensemble,
-    modes,
-    nets,
     normalise,
     slow_least_likely,
     world,
 )
+from toys import CLASSES, Net, modes, nets
 
 from interp_torchattacks.attacks import EnsembleOptimization, PredictedLabelFGSM
 

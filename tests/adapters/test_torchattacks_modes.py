@@ -4,18 +4,16 @@ import pytest
 import torch
 from torchattacks import FGSM
 from torchattacks_world import (
-    CLASSES,
     MODES,
-    Net,
     by_chance,
     by_function,
     by_label,
     by_least_likely,
     ensemble,
-    nets,
     slow_least_likely,
     world,
 )
+from toys import CLASSES, Net, nets
 
 from interp_torchattacks.attacks import EnsembleOptimization
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchattacks_world import CLASSES, Net, nets, world
+from torchattacks_world import world
+from toys import CLASSES, Net, nets
 
 from interp_plugins import attacks
 from interp_torchattacks.attacks import EnsembleOptimization, PredictedLabelFGSM

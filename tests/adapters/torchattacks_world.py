@@ -1,35 +1,14 @@
-"""A small world for the torchattacks tests: networks of 12 classes that can be pickled, and images they see."""
+"""A small world for the torchattacks tests: networks that watch or break, images, and the modes of the host."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from toys import CLASSES, Net, nets
 
 from interp_torchattacks.attacks import EnsembleOptimization
 
-CLASSES = 12
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-
-
-class Net(nn.Module):
-    """Convolutions, batch norm with statistics that matter, dropout, a linear layer: 8 x 8 images to 12 logits."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            self.first, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
-            self.second, self.drop = nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.Dropout(0.2)
-            self.head = nn.Linear(16 * 16, CLASSES)
-            self.norm.running_mean.uniform_(-0.2, 0.2)
-            self.norm.running_var.uniform_(0.5, 1.5)
-            for layer in (self.first, self.second, self.head):
-                layer.weight.data *= 4  # so that the image decides, not the biases
-        self.eval()
-
-    def forward(self, images: Tensor) -> Tensor:
-        features = torch.relu(self.second(torch.relu(self.norm(self.first(images)))))
-        return self.head(self.drop(features.flatten(1)))
 
 
 class Watching(nn.Module):
@@ -58,19 +37,11 @@ class Breaking(nn.Module):
         return logits
 
 
-def nets(count: int) -> list[Net]:
-    return [Net(seed) for seed in range(count)]
-
-
 def world(count: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Images and labels; a label is what the first network says, so that it starts with everything right."""
     images = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         return images, Net(0)(images).argmax(1)
-
-
-def modes(*models: nn.Module) -> list[bool]:
-    return [module.training for model in models for module in model.modules()]
 
 
 class Normalised(nn.Module):
