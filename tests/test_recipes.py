@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
-SMALL = ["--images", "2", "--size", "16", "--targets", "2", "--steps", "8", "--training", "160"]
+SMALL = ["--images", "2", "--size", "16", "--targets", "2", "--steps", "8", "--training", "32"]
 
 QUOTED = re.compile(r"^:::\{literalinclude\} \.\./\.\./examples/(\S+)\n((?::.*\n)*)", re.MULTILINE)
 MARK = re.compile(r'^:(?:start-after|end-before): "(.+)"$', re.MULTILINE)
