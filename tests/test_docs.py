@@ -82,6 +82,18 @@ def test_a_page_quotes_files_that_exist(page: Path):
     assert [target for target in quoted if not (page.parent / target).is_file()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_a_page_quotes_between_marks_that_exist(page: Path):
+    quotations = re.findall(r"\{literalinclude\}\s+(\S+)\n((?::.*\n)*)", page.read_text(encoding="utf-8"))
+    missing = [
+        (target, mark)
+        for target, options in quotations
+        for mark in re.findall(r':(?:start-after|end-before): "?([^"\n]+)"?', options)
+        if mark not in (page.parent / target).read_text(encoding="utf-8")
+    ]
+    assert missing == []
+
+
 @pytest.mark.parametrize("page", TYPED, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_a_page_tells_to_type_what_exists(page: Path):
     text = page.read_text(encoding="utf-8")
