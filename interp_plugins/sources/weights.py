@@ -1,5 +1,7 @@
 """Weights from files, as tensors and never as code."""
 
+import hashlib
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,3 +66,21 @@ def fit(net: nn.Module, state: Mapping[str, Tensor], file: Path) -> None:
             "another architecture, or ?classes= for another number of classes"
         )
     net.load_state_dict(state, strict=False)
+
+
+def digest(module: nn.Module) -> str:
+    """The sha256 of a network's weights as they are in memory, whatever file or code they came from.
+
+    Names, dtypes, shapes and bytes of all parameters and buffers enter, also of buffers that are saved in no file, such
+    as a normalisation. Device, memory format, mode and `requires_grad` do not.
+
+    Example:
+        >>> digest(nn.Flatten())[:8]  # no weights: the sha256 of nothing
+        'e3b0c442'
+    """
+    found = hashlib.sha256()
+    for name, tensor in sorted([*module.named_parameters(), *module.named_buffers()]):
+        plain = tensor.detach().cpu().contiguous()
+        found.update(json.dumps([name, str(plain.dtype), list(plain.shape)]).encode())
+        found.update(plain.flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
