@@ -5,6 +5,7 @@ those files contain and refuses every other.
 """
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,12 +32,22 @@ BATCHES = {"train": tuple(f"data_batch_{k}" for k in range(1, 6)), "test": ("tes
 TRAINING = 50_000  # images; in the tiles' labels.npy the test labels follow them
 
 
-def from_batches(folder: Path | str, split: Literal["train", "test"] = "test") -> ImageSet:
+def reader(folder: Path) -> Callable[..., ImageSet] | None:
+    """Which of the two functions below reads this folder; None if it holds CIFAR-10 in neither form."""
+    if (folder / "test_batch").is_file():
+        return from_batches
+    if (folder / "labels.npy").is_file() and any(folder.glob("test_00.*")):
+        return from_tiles
+    return None
+
+
+def from_batches(folder: Path | str, split: Literal["train", "test"] = "test", size: int | None = None) -> ImageSet:
     """The published `cifar-10-batches-py`, unpacked.
 
     Args:
         folder: Holds data_batch_1 to 5 and test_batch.
         split: Which images; ids are `train/00042` and `test/00007`.
+        size: Resize the images to squares of this side; None leaves them at 32.
 
     Raises:
         FileNotFoundError: A batch is not there.
@@ -44,15 +55,16 @@ def from_batches(folder: Path | str, split: Literal["train", "test"] = "test") -
     """
     batches = [_read_batch(Path(folder) / name) for name in BATCHES[split]]
     rows, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
-    return _set(rows.reshape(-1, 3, 32, 32), labels, split)
+    return _set(rows.reshape(-1, 3, 32, 32), labels, split, size)
 
 
-def from_tiles(folder: Path | str, split: Literal["train", "test"] = "test") -> ImageSet:
+def from_tiles(folder: Path | str, split: Literal["train", "test"] = "test", size: int | None = None) -> ImageSet:
     """CIFAR-10 as pictures of 25 rows of 40 images each, with all labels in one labels.npy.
 
     Args:
         folder: Holds train_00.webp and on, test_00.webp and on (any lossless format), and labels.npy.
         split: Which images; ids are `train/00042` and `test/00007`.
+        size: Resize the images to squares of this side; None leaves them at 32.
 
     Raises:
         FileNotFoundError: There are no tiles or no labels.
@@ -65,11 +77,12 @@ def from_tiles(folder: Path | str, split: Literal["train", "test"] = "test") -> 
     images = np.concatenate([_read_tile(file) for file in files])
     first = 0 if split == "train" else TRAINING
     labels = np.load(folder / "labels.npy", allow_pickle=False)[first : first + len(images)]
-    return _set(images, labels.astype(np.int64), split)
+    return _set(images, labels.astype(np.int64), split, size)
 
 
-def _set(images: Pixels, labels: NDArray[np.int64], split: str) -> ImageSet:
-    return from_arrays(images, labels, split, classes=tuple(CLASSES), wnids=dict(enumerate(CLASSES.values())))
+def _set(images: Pixels, labels: NDArray[np.int64], split: str, size: int | None) -> ImageSet:
+    wnids = dict(enumerate(CLASSES.values()))
+    return from_arrays(images, labels, split, classes=tuple(CLASSES), wnids=wnids, size=size)
 
 
 def _read_tile(file: Path) -> Pixels:

@@ -1,7 +1,7 @@
 """Labelled images from folders and arrays, decoded when they are asked for.
 
-Three layouts: a folder of class folders, a flat folder with a labels.csv, and an .npz. Each image has an id that
-stays the same wherever the data lie: its path inside the folder, or `<split>/<index>` in an array.
+Four layouts: a folder of class folders, a flat folder with a labels.csv, CIFAR-10, and an .npz. Each image has an id
+that stays the same wherever the data lie: its path inside the folder, or `<split>/<index>` in an array.
 """
 
 import hashlib
@@ -110,6 +110,8 @@ def load(
 ) -> ImageSet:
     """Load images from a folder or an .npz.
 
+    - The folder of CIFAR-10's published batches, or of its lossless tiles (`sources.cifar`): the test images, with
+      ids such as `test/00042`.
     - A folder of class folders: classes are the folders' names in order; names such as n02084071 are also wnids. Ids
       are relative paths such as `n02084071/7.jpg`.
     - A folder with a labels.csv (or another file named by `labels`): columns `file` and `class_index`, and `wnid` if
@@ -128,6 +130,8 @@ def load(
         FileNotFoundError: There is no such folder or file.
         ValueError: The data are empty or of another layout, or an image cannot be read.
     """
+    from interp_plugins.sources import cifar  # here, because it builds on this module
+
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no images at {path}")
@@ -136,6 +140,8 @@ def load(
     if not path.is_dir():
         raise ValueError(f"expected a folder or an .npz, got {path}")
     table = Path(labels) if labels else path / "labels.csv"
+    if not labels and not table.exists() and (published := cifar.reader(path)):
+        return published(path, size=size)
     if labels or table.exists():
         files, numbers, wnids = read_table(table, path)
         classes = None

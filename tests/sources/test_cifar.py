@@ -118,6 +118,26 @@ def test_missing_tiles_say_what_was_expected(tmp_path):
         cifar.from_tiles(tmp_path, "train")
 
 
+def test_a_folder_of_batches_is_recognised_and_gives_the_test_images(batches):
+    folder, rows = batches
+    data = load(folder)
+    assert (data.ids, data.classes[:2]) == (("test/00000",), ("airplane", "automobile"))
+    assert np.array_equal(data.tensor([0]).numpy().reshape(1, 3072), rows[:1])
+
+
+def test_a_folder_of_tiles_is_recognised_and_cut_to_the_size_that_is_asked_for(tiles):
+    data = load(tiles, size=16)
+    assert (len(data), data.ids[999]) == (1000, "test/00999")
+    assert data.tensor([41]).unique().tolist() == [41]
+    assert data.tensor([41]).shape == (1, 3, 16, 16)
+
+
+def test_a_table_of_labels_comes_before_tiles(tiles):
+    Image.new("RGB", (6, 6)).save(tiles / "mine.png")
+    (tiles / "labels.csv").write_text("file,class_index\nmine.png,3\n")
+    assert load(tiles).ids == ("mine.png",)
+
+
 @pytest.mark.real
 def test_the_real_tiles_hold_a_cat_first(data_folder):
     data = cifar.from_tiles(data_folder / "cifar10", "test")
