@@ -36,6 +36,7 @@ FORBIDDEN = [
     ("interp_plugins/foundation/__init__.py", "from interp_plugins import attacks", FLOORS),
     ("interp_plugins/attacks/__init__.py", "import interp_plugins.sources", FLOORS),
     ("interp_plugins/sources/__init__.py", "import interp_plugins.report", FLOORS),
+    ("interp_plugins/store/__init__.py", "import interp_plugins.sources", FLOORS),
     ("interp_plugins/report/__init__.py", "import interp_plugins.demo", FLOORS),
     ("interp_plugins/demo/__init__.py", "import interp_plugins.cli", FLOORS),
     ("interp_plugins/registry.py", "import interp_plugins.foundation", FLOORS),

@@ -11,7 +11,7 @@ from interp_plugins.demo.hero import draw
 from interp_plugins.demo.numbers import results
 from interp_plugins.demo.sections import page
 from interp_plugins.demo.study import Outcome
-from interp_plugins.report.files import write_whole
+from interp_plugins.foundation.files import write_whole
 from interp_plugins.report.results import Results
 
 

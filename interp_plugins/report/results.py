@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from interp_plugins.report.files import write_whole
+from interp_plugins.foundation.files import write_whole
 
 SCHEMA_VERSION: Final = 1
 _Z = 1.959963984540054  # the normal distribution's 97.5 % point: 95 % in the middle

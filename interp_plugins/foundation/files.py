@@ -1,5 +1,6 @@
 """Files that are whole or not there at all."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write `content` to `path` so that a reader, or a crash, never meets half a file.
 
-    The bytes go to a temporary file in the same folder, reach the disk, and then take the name. Text is UTF-8.
+    The bytes go to a temporary file in the same folder, reach the disk, and then take the name, which reaches the disk
+    too. Text is UTF-8.
 
     Raises:
         OSError: The folder is missing or cannot be written; a file already at `path` is then untouched.
@@ -26,6 +28,23 @@ def write_whole(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    keep_names(path.parent)
+
+
+def keep_names(folder: Path) -> None:
+    """Bring what `folder` calls its files to the disk, so that a rename outlives a power failure.
+
+    Raises:
+        OSError: The folder cannot be opened or the disk fails.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # the answer of file systems that know no such thing
+            raise
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:
