@@ -1,38 +1,18 @@
 """The attacks that are shown as pictures, chosen by a rule and not by taste."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from interp_plugins.demo.study import Outcome, Probabilities
+from interp_plugins.report.example import GAIN, Example
 from interp_plugins.report.page import Panel, Strip, Verdict
-from interp_plugins.report.png import Bytes, difference, encode
+from interp_plugins.report.png import encode
 
 RULE = (
     "Shown are the first images that all four networks name rightly, each of another class, with the first target "
     "that all attacked networks take it for."
 )
-GAIN = 10
-
-
-@dataclass(frozen=True)
-class Example:
-    """One image, one target, and what the networks say before and after."""
-
-    image: Bytes  # (3, h, w)
-    adversarial: Bytes  # (3, h, w)
-    truth: str
-    target: str
-    rmse: float
-    linf: int
-    before: tuple[Verdict, ...]
-    after: tuple[Verdict, ...]
-
-    @property
-    def change(self) -> Bytes:
-        """What was changed, ten times, around middle grey."""
-        return difference(self.image, self.adversarial, GAIN)
 
 
 def chosen(outcome: Outcome, most: int) -> list[Example]:
