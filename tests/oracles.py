@@ -1,6 +1,8 @@
 """Each formula again, slowly, in float64, from the paper's page. Nothing here is shared with the package."""
 
+import itertools
 import math
+from fractions import Fraction
 
 import torch
 
@@ -95,3 +97,32 @@ def pgd(member, image, label, *, epsilon, step_size, steps, norm, targeted):
             x = image.double() + change * min(1.0, epsilon / float(change.norm()))
         x = x.clamp(0, 1)
     raise AssertionError
+
+
+def inside(levels, origin, epsilon, norm):
+    """Whether whole grey levels keep the box and the ball; `epsilon` is a fraction of [0, 1], so nothing is rounded."""
+    changes = [abs(level - centre) for level, centre in zip(levels, origin, strict=True)]
+    if not all(0 <= level <= 255 for level in levels):
+        return False
+    if epsilon is None:
+        return True
+    radius = 255 * Fraction(epsilon)
+    return max(changes) <= radius if norm == "linf" else sum(change**2 for change in changes) <= radius**2
+
+
+def nearest_bytes(values, origin, epsilon, norm, reach=4):
+    """The grid point inside the box and the ball that is nearest to `values` (on [0, 255]), by trying them all."""
+    around = [range(round(value) - reach, round(value) + reach + 1) for value in values]
+    points = [point for point in itertools.product(*around) if inside(point, origin, epsilon, norm)]
+    return min(points, key=lambda point: math.dist(point, values))
+
+
+def bytes_in_l2(values, origin, epsilon):
+    """Values on [0, 255] rounded; then one level back at a time, the closest call first, until inside the ball."""
+    levels = [round(value) for value in values]
+    calls = [abs(level - o) - abs(value - o) for level, value, o in zip(levels, values, origin, strict=True)]
+    for index in sorted(range(len(levels)), key=lambda i: -calls[i]):
+        if inside(levels, origin, epsilon, "l2"):
+            break
+        levels[index] -= 1 if levels[index] > origin[index] else -1
+    return levels

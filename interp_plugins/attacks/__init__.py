@@ -2,6 +2,7 @@
 
 from interp_plugins.attacks.ensemble import EnsembleOptimization, EnsembleResult, Step
 from interp_plugins.attacks.gradient import FGSM, PGD, PredictedLabelFGSM
+from interp_plugins.attacks.lattice import LatticeRefinement, to_bytes
 from interp_plugins.attacks.targets import FixedTargets, LeastLikely, RandomTargets
 
 __all__ = [
@@ -10,8 +11,10 @@ __all__ = [
     "EnsembleOptimization",
     "EnsembleResult",
     "FixedTargets",
+    "LatticeRefinement",
     "LeastLikely",
     "PredictedLabelFGSM",
     "RandomTargets",
     "Step",
+    "to_bytes",
 ]

@@ -56,6 +56,23 @@ def _refuse_values(images: Tensor, low: float, high: float, name: str) -> None:
     raise ValueError(f"expected {name} in [0, 1], got values from {low:.4g} to {high:.4g}; {cure}")
 
 
+def levels(images: Any, shape: tuple[int, ...] | None = None, name: str = "images") -> Tensor:
+    """Check a batch of images in grey levels: uint8 of shape (n, c, h, w), n >= 1, or of the very shape that is given.
+
+    Raises:
+        TypeError: It is no tensor, or not of uint8.
+        ValueError: Its shape is wrong.
+    """
+    if not isinstance(images, Tensor):
+        raise TypeError(f"expected {name} as a torch tensor, got {type(images).__name__}")
+    if images.dtype != torch.uint8:
+        raise TypeError(f"expected {name} in grey levels, torch.uint8, got {images.dtype}; make them with to_bytes")
+    found = tuple(images.shape)
+    if images.ndim != 4 or images.numel() == 0 or (shape is not None and found != shape):
+        raise ValueError(f"expected {name} of shape {shape or '(n, channels, height, width)'}, got {found}")
+    return images.detach()
+
+
 def labels(labels: Any, n: int, classes: int | None = None, name: str = "labels") -> Tensor:
     """Check class indices of shape (n,) in [0, classes) and return them as int64.
 
