@@ -25,7 +25,7 @@ from torch import Tensor
 from interp_plugins.attacks.iterates import BestIterate
 from interp_plugins.attacks.members import Ensemble
 from interp_plugins.foundation import check
-from interp_plugins.foundation.ball import Norm, check_ball, length
+from interp_plugins.foundation.ball import TINY, Norm, check_ball, length
 from interp_plugins.foundation.borrow import borrow
 from interp_plugins.foundation.precision import PRECISIONS, Precision
 from interp_plugins.foundation.prepare import device_of
@@ -190,7 +190,7 @@ def _nearest_in_l2(change: Tensor, radius: float) -> Tensor:
     back on that is enough, and going back on the closest calls costs least.
     """
     size = length(change)
-    change = torch.where(size > radius, change * (radius / size.clamp_min(ROUNDING)), change)
+    change = torch.where(size > radius, change * (radius / size.clamp_min(TINY)), change)
     rounded = change.round()
     outward = (rounded.abs() - change.abs()).flatten(1)  # up to half a level
     order = outward.argsort(dim=1, descending=True, stable=True)

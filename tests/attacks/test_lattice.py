@@ -1,5 +1,6 @@
 """Float images to bytes: the nearest grey levels inside the box and the ball."""
 
+import math
 from fractions import Fraction
 
 import pytest
@@ -53,10 +54,10 @@ def test_rounding_into_l2_by_hand():
     assert to_bytes(images, origin, 10**0.5 / 255, "l2").flatten().tolist() == [12, 9, 11]  # 2.6 to 3 was closest
 
 
-def test_eight_levels_are_eight_levels():
-    found = to_bytes(torch.ones(1, 1, 1, 1), grey(100), 8 / 255)
-    assert found.item() == 108
-    assert to_bytes(torch.ones(1, 1, 1, 1), grey(100), 8 / 255, "l2").item() == 108
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("epsilon", [8 / 255, math.nextafter(8 / 255, 0)])
+def test_a_radius_that_just_misses_eight_levels_is_eight_levels(epsilon, norm):
+    assert to_bytes(torch.ones(1, 1, 1, 1), grey(100), epsilon, norm).item() == 108
 
 
 def test_float32_images_of_whole_levels_come_back():
