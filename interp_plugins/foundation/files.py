@@ -3,6 +3,7 @@
 import errno
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -15,6 +16,20 @@ def write_whole(path: Path, content: str | bytes) -> None:
     Raises:
         OSError: The folder is missing or cannot be written; a file already at `path` is then untouched.
     """
+    _write(path, content, os.replace)
+
+
+def write_new(path: Path, content: str | bytes) -> None:
+    """Like `write_whole`, for a file that must not be there: of two who write it at once, one does.
+
+    Raises:
+        FileExistsError: It is there.
+        OSError: The folder is missing or cannot be written.
+    """
+    _write(path, content, _link)
+
+
+def _write(path: Path, content: str | bytes, take: Callable[[str, Path], None]) -> None:
     data = content.encode() if isinstance(content, str) else content
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -24,10 +39,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         # mkstemp makes files that only their owner may read; a report is for everybody the folder is for.
         os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
+        take(name, path)
+    finally:
         Path(name).unlink(missing_ok=True)
-        raise
     keep_names(path.parent)
 
 
@@ -45,6 +59,17 @@ def keep_names(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def _link(name: str, path: Path) -> None:
+    try:
+        os.link(name, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):  # the answers of file systems without links
+            raise
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, "it is there already", str(path)) from None
+        os.replace(name, path)
 
 
 def _umask() -> int:

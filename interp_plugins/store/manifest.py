@@ -13,8 +13,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from interp_plugins.foundation.files import write_whole
-
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -131,8 +129,13 @@ class Manifest(Frozen):
     def _differences(self, other: "Manifest") -> Iterator[str]:
         yield from _unlike({"method": self.method}, {"method": other.method})
         yield from _unlike(self.settings, other.settings)
-        for name in ("seed", "targets", "shape", "images_per_shard"):
-            yield from _unlike({name: getattr(self, name)}, {name: getattr(other, name)})
+        for name, field in {
+            "seed": "seed",
+            "targets of an image": "targets",
+            "shape": "shape",
+            "images of a shard": "images_per_shard",
+        }.items():
+            yield from _unlike({name: getattr(self, field)}, {name: getattr(other, field)})
         if len(self.members) != len(other.members):
             yield f"members: {len(self.members)} in the set, {len(other.members)} asked for"
         for number, (mine, theirs) in enumerate(zip(self.members, other.members, strict=False), 1):
@@ -161,12 +164,12 @@ class Manifest(Frozen):
         ):
             changed = [name for name, a, b in zip(mine.ids, ours, theirs, strict=True) if a != b]
             if changed:
-                named = ", ".join(repr(name) for name in changed[:3])
-                yield f"images: {len(changed)} of {len(mine.ids)} have other {what} ({named}{', ...' * (len(changed) > 3)})"
+                named = ", ".join(map(repr, changed[:3])) + ", ..." * (len(changed) > 3)
+                yield f"images: {len(changed)} of {len(mine.ids)} have other {what} ({named})"
 
-    def write(self, path: Path) -> None:
-        """Write manifest.json, whole or not at all."""
-        write_whole(path, self.model_dump_json(indent=2) + "\n")
+    def to_json(self) -> str:
+        """The text of manifest.json."""
+        return self.model_dump_json(indent=2) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
