@@ -47,7 +47,7 @@ def create(path: Path) -> BinaryIO:
 
 
 @contextmanager
-def explained(folder: Path, kept: Callable[[], tuple[int, int]], size: int = 0) -> Iterator[None]:
+def explained(folder: Path, kept: Callable[[], tuple[int, int]] | None = None, size: int = 0) -> Iterator[None]:
     """Say what a full or forbidden disk means for the set that is being written.
 
     Args:
@@ -62,13 +62,13 @@ def explained(folder: Path, kept: Callable[[], tuple[int, int]], size: int = 0) 
         yield
     except OSError as error:
         if error.errno in FULL:
-            done, shards = kept()
-            room = f"free about {-(-size * (shards - done) // 10**6)} MB" if size else "free some"
-            raise OSError(
-                error.errno,
-                f"no space left in {folder}: {done} of {shards} shards are finished and kept; {room} and run the same "
-                "command with --resume",
-            ) from error
+            said, room = "", "free some"
+            if kept is not None:
+                done, shards = kept()
+                said = f": {done} of {shards} shards are finished and kept"
+                room = f"free about {-(-size * (shards - done) // 10**6)} MB" if size else room
+            again = "and run the same command with --resume"
+            raise OSError(error.errno, f"no space left in {folder}{said}; {room} {again}") from error
         if error.errno in FORBIDDEN:
             raise OSError(
                 error.errno,
