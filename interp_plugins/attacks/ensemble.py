@@ -268,7 +268,6 @@ class EnsembleOptimization:
             )
             if watch is not None:
                 watch(Step(step + 1, x, gradient, targets, loss))
-        check.finite_rows(x, "gradients")
         fooled, loss = ensemble.score(x, targets)
         best.offer(self.steps, x, fooled, loss + self.distance_weight * self._distance(x - origin)[0])
         return best.images, best.steps, norms

@@ -72,7 +72,7 @@ class PGD:
 
         Raises:
             TypeError: A wrong type or dtype.
-            ValueError: A wrong shape, range or value.
+            ValueError: A wrong shape, range or value, or a gradient that is not finite.
         """
         images = check.images(images)
         starts = seeds(seed, ids, len(images)) if self.random_start else None

@@ -89,7 +89,11 @@ class Ensemble:
         return self._fooled(logits, targets).sum(0), self._pull(logits, self.weights, targets)[0]
 
     def evaluate(self, images: Float[Tensor, "n c h w"], targets: Int[Tensor, "t n"]) -> list[Point]:
-        """The objective at `images` for each of t targets a row, from one forward pass of each member (see above)."""
+        """The objective at `images` for each of t targets a row, from one forward pass of each member (see above).
+
+        Raises:
+            ValueError: A gradient is not finite.
+        """
         fooled = torch.zeros_like(targets)
         loss = images.new_zeros(targets.shape)
         gradient = images.new_zeros((*targets.shape, *images.shape[1:]))
@@ -113,6 +117,7 @@ class Ensemble:
             gradient += own
         if self._balance:
             gradient *= norms.sum(2)[..., None, None, None]
+        check.finite_rows(gradient.transpose(0, 1), "gradients")  # a `LossGradient` may give anything
         return [Point(*parts) for parts in zip(loss, fooled, gradient, norms, strict=True)]
 
     def _member(

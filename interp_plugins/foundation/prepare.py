@@ -56,6 +56,9 @@ class Prepared:
         Args:
             images: Float images in [0, 1].
             cotangents: From the logits (n, k) to the gradients of t losses with respect to them, each (n, k).
+
+        Raises:
+            ValueError: The classifier cannot be differentiated by torch, or a gradient is not finite.
         """
         with torch.enable_grad():
             leaf, logits = self._forward(images, wants_gradient=True)
@@ -66,7 +69,9 @@ class Prepared:
         gradients = [
             torch.autograd.grad(logits, leaf, pull, retain_graph=number < last)[0] for number, pull in enumerate(pulls)
         ]
-        return logits.detach(), torch.stack(gradients).to(images.dtype).contiguous()
+        found = torch.stack(gradients).to(images.dtype).contiguous()
+        check.finite_rows(found.transpose(0, 1), "gradients")
+        return logits.detach(), found
 
     def _forward(self, images: Tensor, wants_gradient: bool = False) -> tuple[Tensor, Tensor]:
         wanted = self._dtype or images.dtype

@@ -241,19 +241,3 @@ def test_classifiers_of_one_ensemble_may_take_other_sizes():
 def test_bad_input_is_one_sentence(call, error, sentence):
     with pytest.raises(error, match=sentence):
         call()
-
-
-class NotANumber(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return gradient * float("nan")
-
-
-def test_a_gradient_that_is_no_number_is_an_error_and_not_repaired():
-    model = toy_classifier()
-    with pytest.raises(ValueError, match="expected finite gradients, got NaN or infinity"):
-        attack()([lambda x: model(NotANumber.apply(x))], IMAGES, TARGETS)

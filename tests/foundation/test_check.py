@@ -94,6 +94,15 @@ def test_bad_rows_are_named():
         check.finite_rows(changed(float("nan")), "gradients")
 
 
+def test_large_finite_rows_whose_sum_overflows_are_finite():
+    check.finite_rows(torch.full((4, 3), 3e38), "gradients")
+
+
+def test_infinities_that_cancel_are_found():
+    with pytest.raises(ValueError, match="in rows 0, 2 of a tile"):
+        check.finite_rows(torch.tensor([[float("inf")], [0.0], [float("-inf")]]), "gradients")
+
+
 def test_a_mask_must_broadcast():
     assert check.broadcasts(torch.ones(4, 4), GOOD, "mask").shape == GOOD.shape
     with pytest.raises(ValueError, match=r"expected a mask that broadcasts to \(2, 3, 4, 4\), got \(5, 5\)"):
