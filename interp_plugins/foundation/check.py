@@ -128,11 +128,24 @@ def logits(logits: Any, n: int, name: str = "the classifier") -> Tensor:
         raise ValueError(
             f"expected finite logits from {name}, got NaN or infinity; check its weights and its precision"
         )
-    if ((values >= 0) & (values <= 1)).all() and (values.sum(1) - 1).abs().max() < 1e-4:
+    if _are_probabilities(values, max(1e-4, torch.finfo(logits.dtype).eps if logits.is_floating_point() else 0)):
         raise ValueError(
             f"expected logits from {name}, got probabilities (rows in [0, 1] that sum to 1); drop its softmax"
         )
     return logits
+
+
+def _are_probabilities(values: Tensor, tolerance: float) -> bool:
+    """Whether rows (n, classes) can be nothing else: all in [0, 1], all with the sum 1, and not by accident.
+
+    A softmax gives values between 0 and 1, and other ones for another row. So rows of nothing but zeros and ones prove
+    nothing, and two classes are believed only if two rows differ: of two logits such as 0.25 and 0.75, or of the same
+    image repeated, the sum may be 1 by accident.
+    """
+    if not (((values >= 0) & (values <= 1)).all() and (values.sum(1) - 1).abs().max() < tolerance):
+        return False
+    telling = values[((values > 0) & (values < 1)).any(1)]
+    return len(telling.unique(dim=0)) >= (2 if values.shape[1] == 2 else 1)
 
 
 def same_classes(counts: list[int]) -> int:

@@ -84,6 +84,18 @@ def test_labels_out_of_range_are_refused():
         FGSM()(toy_classifier(), toy_images(2)[0], torch.tensor([0, 10]))
 
 
+def test_two_logits_that_sum_to_one_are_attacked():
+    image = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)
+    found = FGSM(epsilon=0.25)(Affine(torch.eye(2)), image, torch.tensor([1]))
+    assert found.flatten().tolist() == [0.25, 0.75]
+
+
+def test_two_probabilities_of_a_single_image_are_refused():
+    model = torch.nn.Sequential(toy_classifier(classes=2), torch.nn.Softmax(1))
+    with pytest.raises(ValueError, match="expected logits from the classifier, got probabilities"):
+        FGSM()(model, toy_images(1)[0], torch.tensor([1]))
+
+
 def test_a_model_in_bf16_search_still_fools():
     model, (images, _) = toy_classifier(), toy_images(8)
     said = model(images).argmax(1)

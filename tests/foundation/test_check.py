@@ -79,6 +79,42 @@ def test_what_is_no_logits_is_refused_with_one_sentence(logits, error, sentence)
         check.logits(logits, 2)
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[0.0, 1.0]],
+        [[0.0, 1.0], [1.0, 0.0]],
+        [[0.25, 0.75]],
+        [[0.25, 0.75], [0.25, 0.75]],  # one image, repeated to fill a tile
+        [[0.0, 1.0, 0.0]],
+        [[0.2, 0.8], [0.3, 0.8]],
+        [[1.5, -0.5], [0.2, 0.8]],
+    ],
+)
+def test_logits_that_sum_to_one_by_accident_are_logits(rows):
+    logits = torch.tensor(rows)
+    assert check.logits(logits, len(rows)) is logits
+
+
+@pytest.mark.parametrize("classes", [2, 3, 1000])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scale", [0.01, 1.0, 5.0])
+def test_what_a_softmax_gives_is_refused(classes, dtype, scale):
+    logits = torch.randn(2, classes, generator=torch.Generator().manual_seed(0)) * scale
+    with pytest.raises(ValueError, match="got probabilities"):
+        check.logits(logits.softmax(1).to(dtype), 2)
+
+
+def test_one_row_of_several_classes_is_enough_to_refuse_a_softmax():
+    with pytest.raises(ValueError, match="got probabilities"):
+        check.logits(torch.tensor([[0.2, 0.3, 0.5]]), 1)
+
+
+def test_a_row_of_zeros_and_ones_does_not_hide_a_softmax():
+    with pytest.raises(ValueError, match="got probabilities"):
+        check.logits(torch.tensor([[0.0, 1.0, 0.0], [0.2, 0.3, 0.5]]), 2)
+
+
 def test_a_target_that_is_the_label_is_refused_with_its_place():
     with pytest.raises(ValueError, match=r"got target 3 for image 1 whose label it is \(target number 0\)"):
         check.differ(torch.tensor([[1, 2], [3, 4]]), torch.tensor([0, 3]))
