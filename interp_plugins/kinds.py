@@ -1,15 +1,8 @@
-"""What a method of each kind promises, as protocols: a plugin that satisfies one is at home everywhere."""
+"""What a method takes besides a module, as protocols: whatever satisfies one is at home everywhere."""
 
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
-
-
-class Attack(Protocol):
-    """Images in, adversarial images out: same shape, box and ball kept, the classifier given back as found."""
-
-    def __call__(self, classifier: object, images: Tensor, labels: Tensor) -> Tensor:
-        """Attack images of shape (n, c, h, w) in [0, 1] with labels (n,)."""
 
 
 @runtime_checkable
