@@ -1,13 +1,14 @@
 """The clean images a set was made from: what is needed of them, and where each lies."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from interp_plugins.store.manifest import Data
 
 
+@runtime_checkable
 class Images(Protocol):
     """Clean images, such as a `sources.images.ImageSet`."""
 
