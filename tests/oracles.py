@@ -126,3 +126,44 @@ def bytes_in_l2(values, origin, epsilon):
             break
         levels[index] -= 1 if levels[index] > origin[index] else -1
     return levels
+
+
+def level_and_consistency(p, similarity):
+    """p^T A p, as printed."""
+    return sum(p[i] * p[j] * similarity[i][j] for i in range(len(p)) for j in range(len(p)))
+
+
+def pair_consistency(shown, pictures, similarity):
+    """Mean similarity of two images of different pictures; shown: the set of classes of each image."""
+    pairs = [(a, b) for a in range(len(shown)) for b in range(len(shown)) if pictures[a] != pictures[b]]
+    alike = sum(similarity[i][j] for a, b in pairs for i in shown[a] for j in shown[b])
+    return alike / len(pairs) if pairs else math.nan
+
+
+def class_cosine(p, q, similarity):
+    def product(a, b):
+        return sum(a[i] * b[j] * similarity[i][j] for i in range(len(a)) for j in range(len(b)))
+
+    return product(p, q) / math.sqrt(product(p, p) * product(q, q))
+
+
+def distance_ratio_pairs(clean, labels, attacked, targets, denominator):
+    """[(r_1, r_2)] of attacked[i][j], made from clean[i]; points are lists of floats."""
+
+    def centre(label, without):
+        members = [x for i, x in enumerate(clean) if labels[i] == label and i != without]
+        return [sum(values) / len(members) for values in zip(*members, strict=True)]
+
+    def real(i, label):
+        return math.dist(clean[i], centre(label, i))
+
+    found = []
+    for i, (copies, aims) in enumerate(zip(attacked, targets, strict=True)):
+        fellows = [j for j in range(len(clean)) if labels[j] == labels[i]] if denominator == "class_mean" else [i]
+        for copy, aim in zip(copies, aims, strict=True):
+            ratios = []
+            for label in (labels[i], aim):
+                below = sum(real(j, label) for j in fellows) / len(fellows)
+                ratios.append(math.dist(copy, centre(label, i)) / below)
+            found.append(tuple(ratios))
+    return found

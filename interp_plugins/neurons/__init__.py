@@ -1,0 +1,1 @@
+"""What single neurons stand for, and whether they still do under attack."""

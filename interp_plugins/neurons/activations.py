@@ -1,0 +1,101 @@
+"""How strongly each unit of some layers answers each image: one number a unit and image, from one forward pass.
+
+A unit of a convolution is a channel, and its activation on an image is the largest value of its map (the convention of
+Zhou et al. 2014 and of network dissection; Dong et al., arXiv 1708.05493, do not say) or, on request, the mean. The
+number is taken while the layer's output is at hand: no map is kept, and an activation that works in place afterwards
+changes nothing.
+
+This is a measurement: the network runs as it is, in its own precision, nothing folded.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from interp_plugins.foundation import check
+from interp_plugins.foundation.borrow import borrow
+from interp_plugins.foundation.record import record
+from interp_plugins.foundation.tiles import check_tile, fill, spans, tile_size
+
+Reduction = Literal["max", "mean"]
+REDUCTIONS: tuple[Reduction, ...] = ("max", "mean")
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def record_scores(
+    model: nn.Module,
+    layers: Sequence[str],
+    images: Float[Tensor, "n c h w"],
+    reduction: Reduction = "max",
+    tile: int | None = None,
+) -> dict[str, Float[Tensor, "n _"]]:
+    """The score of each unit of each layer on each image.
+
+    Args:
+        model: The network; it is in eval mode meanwhile and given back as found.
+        layers: Dotted names, as in `named_modules()`. What such a layer puts out is (n, u, ...): units, and places to
+            reduce over if there are any. Of a layer that runs several times the last run counts.
+        images: In [0, 1]; normalisation belongs inside the model.
+        reduction: "max" or "mean" over the places.
+        tile: Rows a network call, a power of two; None is 8 on a CPU and 64 on a GPU. A score depends on it in its
+            last bits, and on no other image.
+
+    Returns:
+        For each layer the scores (n, u), in the model's precision.
+
+    Raises:
+        LayerNotReached: A layer did not run.
+        TypeError: A layer put out something other than a tensor.
+        ValueError: A name is no layer, or a layer's output is not (n, u, ...).
+    """
+    check_tile(tile)
+    check.one_of("reduction", reduction, REDUCTIONS)
+    images = check.images(images)
+    rows = tile_size(tile, images.device)
+    parts: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    with borrow(model), torch.no_grad():
+        for span in spans(len(images), rows):
+            with record(model, list(parts), lambda output: _reduced(output, rows, reduction)) as outputs:
+                model(fill(images[span], rows))
+            for layer, found in parts.items():
+                found.append(outputs[layer][: span.stop - span.start])
+    return {layer: torch.cat(found) for layer, found in parts.items()}
+
+
+def conv_layers(model: nn.Module) -> list[str]:
+    """The names of a model's convolutions, in its own order: what "auto" stands for.
+
+    Raises:
+        ValueError: There is none.
+    """
+    names = [name for name, module in model.named_modules() if isinstance(module, CONVOLUTIONS)]
+    if not names:
+        raise ValueError("expected a model with convolutions, got none; name its layers, as in named_modules()")
+    return names
+
+
+def for_measuring(model: nn.Module) -> nn.Module:
+    """A copy with the same weights to measure with: in eval mode, frozen, and on a CPU in the quicker memory format.
+
+    Scores differ from the model's own in their last bits. A model that cannot be copied comes back itself.
+    """
+    try:
+        network = copy.deepcopy(model).eval().requires_grad_(False)
+    except Exception:  # a stranger may refuse to be copied in any way
+        return model
+    parameter = next(network.parameters(), None)
+    on_cpu = parameter is None or parameter.device.type == "cpu"
+    return network.to(memory_format=torch.channels_last) if on_cpu else network
+
+
+def _reduced(output: Tensor, rows: int, reduction: Reduction) -> Tensor:
+    if output.ndim < 2 or len(output) != rows:
+        raise ValueError(f"expected a layer that puts out ({rows}, units, ...), got {tuple(output.shape)}")
+    if output.ndim == 2:
+        return output.clone()
+    places = tuple(range(2, output.ndim))
+    return output.amax(places) if reduction == "max" else output.mean(places)
