@@ -1,10 +1,12 @@
 """The front door: its names, that it is light, and that importing it changes no host."""
 
+import re
+
 import pytest
 from outsiders import command, fresh
 
 import interp_plugins
-from interp_plugins.cli import COMMANDS
+from interp_plugins.cli import COMMANDS, GROUPS
 
 HEAVY = ("torch", "numpy", "pydantic", "networkx", "torchattacks", "art", "captum", "torchvision", "matplotlib")
 
@@ -23,6 +25,7 @@ def loaded_by(code: str) -> set[str]:
         "import interp_torchattacks, interp_art",
         "from interp_plugins.cli import main; assert main(['--help']) == 0",
         "from interp_plugins.cli import main; assert main(['--version']) == 0",
+        "from interp_plugins.cli import main; assert main(['attack', '--help']) == 0",
         "from interp_plugins.cli import main; assert main(['plugins']) == 0",
         "from interp_plugins.cli import main; assert main(['plugins', '--json', '--failed']) == 0",
     ],
@@ -61,10 +64,24 @@ def test_the_command_prints_the_installed_version():
     assert command("--version").stdout == f"interp-plugins {interp_plugins.__version__}\n"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", GROUPS)
+def test_every_group_that_help_lists_lists_its_commands(name: str):
+    said = command(f"{name} --help").stdout
+    assert said.splitlines()[0] == f"Usage: interp-plugins {name} [OPTIONS] COMMAND [ARGS]..."
+    assert re.findall(r"^  (\S+)", said.partition("Commands:\n")[2], re.MULTILINE) == list(GROUPS[name])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name for name in COMMANDS if name not in GROUPS),
+        *(f"{group} {name}" for group in GROUPS for name in GROUPS[group]),
+    ],
+)
 def test_every_command_that_help_lists_has_help_of_its_own(name: str):
     done = command(f"{name} --help")
-    assert (done.returncode, done.stdout.splitlines()[0]) == (0, f"Usage: interp-plugins {name} [OPTIONS]")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: interp-plugins {name} [OPTIONS]")
 
 
 def test_a_misspelt_command_is_one_sentence_that_suggests_the_nearest():
@@ -73,6 +90,12 @@ def test_a_misspelt_command_is_one_sentence_that_suggests_the_nearest():
     assert done.stderr == (
         "interp-plugins: No such command 'plugin'. Did you mean 'plugins'? (see interp-plugins --help)\n"
     )
+
+
+def test_a_misspelt_command_of_a_group_is_one_sentence_that_suggests_the_nearest():
+    done = command("attack rum")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("interp-plugins: No such command 'rum'. Did you mean 'run'?")
 
 
 def test_a_misspelt_option_is_one_sentence():
@@ -109,6 +132,8 @@ print("code", cli.main({words}))
         ("errors.BrokenPlugin('it broke')", 3, "interp-plugins: it broke"),
         ("KeyboardInterrupt", 4, "interp-plugins: interrupted"),
         ("typer.Exit(1)", 1, None),
+        ("OSError(28, 'No space left', 'x')", 1, "interp-plugins: [Errno 28] No space left: 'x'"),
+        ("MemoryError('one tile is too much')", 1, "interp-plugins: one tile is too much"),
     ],
 )
 def test_how_a_command_ends_decides_the_exit_code_and_the_sentence(raised: str, code: int, sentence: str | None):

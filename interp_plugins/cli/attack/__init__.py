@@ -1,0 +1,1 @@
+"""`interp-plugins attack ...`: adversarial sets, made, checked, exported and shown."""
