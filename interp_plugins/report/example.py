@@ -13,6 +13,7 @@ from interp_plugins.report.png import Bytes, difference
 GAIN = 10
 PAPER = "#fbfaf8"
 TONES = {"truth": "#0f766e", "target": "#c2410c", "other": "#7a6a2f"}
+WIDE = 27  # letters of a bold word that fit on a verdict's line; longer ones are written smaller
 ROOMY = 4  # verdicts the picture has room for; more make it higher
 
 
@@ -74,9 +75,17 @@ def _say(axes: Axes, verdicts: tuple[Verdict, ...]) -> None:
     axes.set_ylim(len(verdicts), 0)
     for line, verdict in enumerate(verdicts):
         colour = TONES[verdict.tone]
-        axes.text(0.02, line + 0.45, verdict.who, ha="left", va="center", fontsize=11.5, color=LIGHT.soft)
+        small = min(1.0, WIDE / (0.77 * len(verdict.who) + len(verdict.says) + 1))
+        axes.text(0.02, line + 0.45, verdict.who, ha="left", va="center", fontsize=11.5 * small, color=LIGHT.soft)
         axes.text(
-            0.84, line + 0.45, verdict.says, ha="right", va="center", fontsize=12, color=colour, fontweight="bold"
+            0.84,
+            line + 0.45,
+            verdict.says,
+            ha="right",
+            va="center",
+            fontsize=12 * small,
+            color=colour,
+            fontweight="bold",
         )
         axes.text(
             0.98, line + 0.45, f"{verdict.confidence:.0%}", ha="right", va="center", fontsize=11.5, color=LIGHT.soft

@@ -14,6 +14,7 @@ from interp_plugins.store.images import Images, places
 from interp_plugins.store.sets import AdversarialSet
 
 OPEN = 16  # shards a process keeps open; the files are mapped, so only what is read takes memory
+NONE = torch.empty(0, dtype=torch.uint8)
 
 
 class Record(NamedTuple):
@@ -24,6 +25,14 @@ class Record(NamedTuple):
     label: int  # the true class
     target: int  # the class it is meant to be taken for
     index: int  # type: ignore[assignment]  # the image's place in `ids`; its targets follow each other
+
+
+class _Mapped(NamedTuple):
+    """A shard whose images lie in its file until they are looked at."""
+
+    images: Tensor  # uint8 (n, t, c, h, w)
+    labels: list[int]
+    targets: list[list[int]]  # (n, t); numbers are quicker to hand out from lists than from tensors
 
 
 class AdversarialImages(Dataset[Record]):
@@ -47,7 +56,7 @@ class AdversarialImages(Dataset[Record]):
             )
         self._clean = clean
         self._places = None if clean is None else places(adversarial.manifest.data, clean)
-        self._open: dict[int, dict[str, Tensor]] = {}
+        self._open: dict[int, _Mapped] = {}
 
     def __len__(self) -> int:
         return len(self.ids) * self.set.manifest.targets
@@ -59,10 +68,10 @@ class AdversarialImages(Dataset[Record]):
         shard, row = divmod(index, self.set.manifest.images_per_shard)
         found = self._shard(shard)
         return Record(
-            adversarial=found["images"][row, target].clone(),
+            adversarial=found.images[row, target].clone(),
             clean=self._original(index),
-            label=int(found["labels"][row]),
-            target=int(found["targets"][row, target]),
+            label=found.labels[row],
+            target=found.targets[row][target],
             index=index,
         )
 
@@ -71,7 +80,7 @@ class AdversarialImages(Dataset[Record]):
 
     def _original(self, index: int) -> Tensor:
         if self._clean is None or self._places is None:
-            return torch.empty(0, dtype=torch.uint8)
+            return NONE
         image: Tensor = self._clean.tensor([self._places[index]])[0]
         if image.shape != self.set.manifest.shape:
             raise ValueError(
@@ -80,10 +89,10 @@ class AdversarialImages(Dataset[Record]):
             )
         return image
 
-    def _shard(self, number: int) -> dict[str, Tensor]:
-        """A shard's tensors, mapped from its file."""
+    def _shard(self, number: int) -> _Mapped:
         if number not in self._open:
             if len(self._open) == OPEN:
                 del self._open[next(iter(self._open))]
-            self._open[number] = self.set.mapped(number)
+            mapped = self.set.mapped(number)
+            self._open[number] = _Mapped(mapped["images"], mapped["labels"].tolist(), mapped["targets"].tolist())
         return self._open[number]
