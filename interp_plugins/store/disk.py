@@ -6,8 +6,8 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedWriter
 from pathlib import Path
-from typing import BinaryIO
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -40,7 +40,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def create(path: Path) -> BinaryIO:
+def create(path: Path) -> BufferedWriter:
     """Open a new file in place of whatever lay there, without following a link."""
     path.unlink(missing_ok=True)
     return path.open("xb")

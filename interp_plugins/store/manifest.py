@@ -52,6 +52,8 @@ class Data(Frozen):
             )
         if len(set(self.ids)) < len(self.ids):
             raise ValueError("expected ids that differ, got one twice")
+        if strange := [name for name in self.ids if not _is_text(name)]:
+            raise ValueError(f"expected ids that are Unicode text, got {strange[0]!r}; rename that file")
         return self
 
 
@@ -82,11 +84,6 @@ class Manifest(Frozen):
     layout: Layout
     versions: dict[str, str]
     digest: Sha256 | None = None  # of the whole set, once it is complete
-
-    @model_validator(mode="after")
-    def _can_be_hashed(self) -> "Manifest":
-        canonical(self.settings)
-        return self
 
     @property
     def shards(self) -> int:
@@ -144,10 +141,10 @@ class Manifest(Frozen):
                     f"member {number}: weights {mine.sha256[:12]} ({mine.name}) in the set, "
                     f"{theirs.sha256[:12]} ({theirs.name}) asked for"
                 )
-        yield from self.data_differences(other.data)
+        yield from self._data_differences(other.data)
         yield from _unlike(self.layout.model_dump(), other.layout.model_dump())
 
-    def data_differences(self, other: Data) -> Iterator[str]:
+    def _data_differences(self, other: Data) -> Iterator[str]:
         """What differs between the set's images and others, a sentence for each kind of difference."""
         mine = self.data
         yield from _unlike({"size": mine.size}, {"size": other.size})
@@ -206,10 +203,19 @@ def canonical(value: Any) -> bytes:
     """The one way to write a JSON value that is hashed: sorted keys, no blanks, UTF-8.
 
     Raises:
-        ValueError: It holds a number that is NaN or infinite, or text that is no Unicode.
+        ValueError: It holds a number that is NaN or infinite.
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode()
+
+
+def _is_text(name: str) -> bool:
+    """Not so for a file whose name is no UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unlike(mine: dict[str, Any], theirs: dict[str, Any]) -> Iterator[str]:

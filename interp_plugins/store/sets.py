@@ -204,7 +204,7 @@ class AdversarialSet:
             line_path.unlink(missing_ok=True)
             try:
                 with disk.create(temporary) as file:
-                    sha256 = write_tensors(file, draft)
+                    sha256 = write_tensors(file.write, draft)
                     file.flush()
                     os.fsync(file.fileno())
                 if disk.sha256_of(temporary) != sha256:

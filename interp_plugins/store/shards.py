@@ -8,11 +8,11 @@ fixed order. It is read through the safetensors library, which checks it, and th
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -49,8 +49,12 @@ class Shard:
     gradient_norms: Float[Tensor, "n t k"]
 
 
-def write_tensors(file: BinaryIO, draft: ShardDraft) -> str:
+def write_tensors(write: Callable[[bytes | memoryview], object], draft: ShardDraft) -> str:
     """Write a draft's images, targets and labels, piece by piece.
+
+    Args:
+        write: Takes the pieces in order, such as a file's `write`.
+        draft: Of which other fields are left out.
 
     Returns:
         The sha256 of what was written.
@@ -68,7 +72,7 @@ def write_tensors(file: BinaryIO, draft: ShardDraft) -> str:
     digest = hashlib.sha256()
     for piece in (len(text).to_bytes(8, "little"), text, *pieces):
         digest.update(piece)
-        file.write(piece)
+        write(piece)
     return digest.hexdigest()
 
 
