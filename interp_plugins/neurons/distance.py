@@ -66,6 +66,7 @@ class DistanceRatios(Metric):
     records: list[Tensor]
     _means: Tensor
     _sizes: Tensor
+    _squares: Tensor
 
     def __init__(
         self, centres: Centres, denominator: Denominator = "class_mean", *, held_out: bool = False, **settings: Any
@@ -77,6 +78,7 @@ class DistanceRatios(Metric):
         classes = len(centres.counts)
         self.register_buffer("_means", centres.means, persistent=False)
         self.register_buffer("_sizes", centres.counts, persistent=False)
+        self.register_buffer("_squares", (centres.means**2).sum(1), persistent=False)
         self.add_state("distances", torch.zeros(classes, classes, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("counts", torch.zeros(classes, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("records", [], dist_reduce_fx="cat")
@@ -125,7 +127,7 @@ class DistanceRatios(Metric):
         )
 
     def _to_all(self, rows: Float64[Tensor, "n d"]) -> Float64[Tensor, "n c"]:
-        squares = (rows**2).sum(1)[:, None] - 2 * rows @ self._means.T + (self._means**2).sum(1)
+        squares = (rows**2).sum(1)[:, None] - 2 * (rows @ self._means.T) + self._squares
         return squares.clamp_min(0).sqrt()
 
     def _record(
