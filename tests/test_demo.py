@@ -4,7 +4,9 @@ import dataclasses
 import functools
 import json
 import re
+import shlex
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,19 +15,26 @@ from chromium import console
 
 from interp_plugins.cli import main
 from interp_plugins.demo import examples, networks, numbers, sections, study
+from interp_plugins.demo.folder import Folder
 from interp_plugins.demo.hosts import compare
 from interp_plugins.demo.writing import write
 from interp_plugins.report.results import Results
+from interp_plugins.sources import weights
+from interp_plugins.store.sets import AdversarialSet
 
 TINY = {
     "training": 64, "held_out": 32, "attacked": 6, "targets": 3, "width": 4, "epochs": 1, "steps": 2,
-    "depths": (4,), "witness": 8, "part": 4, "size": 32,
-}  # fmt: skip
+    "depths": (4,), "witness": 8, "tile": 4, "compared": 4, "size": 32,
+}  # fmt: skip  # two shards
+
+
+def run(folder: Path, *, processes: int = 1, **changed: object) -> study.Outcome:
+    return study.run(study.Settings(**TINY | changed), Folder(folder), processes=processes)
 
 
 @pytest.fixture(scope="module")
-def outcome():
-    return study.run(study.Settings(**TINY))
+def outcome(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("demo"))
 
 
 @pytest.fixture
@@ -34,30 +43,75 @@ def successful(outcome):
     classes = np.eye(len(outcome.classes), dtype=np.float32)
     return dataclasses.replace(
         outcome,
+        fooled=np.ones_like(outcome.fooled),
         clean_says=np.repeat(classes[outcome.labels][:, None], 2, 1),
         says=np.repeat(classes[outcome.targets][:, :, None], 2, 2),
         control_says=np.repeat(classes[outcome.labels][:, None], 3, 1),
     )
 
 
-def test_the_same_settings_give_the_same_results_file(outcome):
-    assert numbers.results(study.run(study.Settings(**TINY))).to_json() == numbers.results(outcome).to_json()
+def test_the_same_settings_give_the_same_results_file(tmp_path, outcome):
+    assert numbers.results(run(tmp_path)).to_json() == numbers.results(outcome).to_json()
 
 
-def test_two_processes_give_the_results_of_one(outcome):
-    two = study.run(study.Settings(**TINY), processes=2)
+def test_two_processes_give_the_results_of_one(tmp_path, outcome):
+    two = run(tmp_path, processes=2)
     assert numbers.results(two).to_json() == numbers.results(outcome).to_json()
+    shards = [sorted((each.folder.set / "shards").iterdir()) for each in (two, outcome)]
+    assert [file.read_bytes() for file in shards[0]] == [file.read_bytes() for file in shards[1]]
 
 
-def test_another_seed_gives_other_networks_and_another_world(outcome):
-    other = study.run(study.Settings(**TINY | {"seed": 1}))
+def test_another_seed_gives_other_networks_and_another_world(tmp_path, outcome):
+    other = run(tmp_path, seed=1)
     assert {digest for _, digest in other.inputs}.isdisjoint(digest for _, digest in outcome.inputs)
 
 
-def test_the_world_is_not_moved_by_a_run():
+def test_the_world_is_not_moved_by_a_run(tmp_path):
     before = torch.random.get_rng_state()
-    study.run(study.Settings(**TINY | {"training": 32, "attacked": 2}))
+    run(tmp_path, training=32, attacked=2)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_page_s_numbers_are_those_of_the_set(outcome):
+    there = AdversarialSet.open(outcome.folder.set)
+    parts = [there.read(number) for number in range(2)]
+    assert there.manifest.digest == numbers.results(outcome).settings["set"]
+    for name in ("targets", "fooled", "fooled_before", "rmse", "linf"):
+        assert np.array_equal(getattr(outcome, name), torch.cat([getattr(part, name) for part in parts]).numpy()), name
+    assert np.array_equal(outcome.adversarial, torch.cat([part.images for part in parts]).numpy())
+
+
+def test_what_the_set_calls_fooled_says_the_target(outcome):
+    assert np.array_equal(outcome.fooled, outcome.says[:, :, :-1].argmax(3) == outcome.targets[:, :, None])
+
+
+def test_networks_are_named_by_what_their_files_hold(outcome):
+    members = AdversarialSet.open(outcome.folder.set).manifest.members
+    assert [member.spec for member in members] == [f"{outcome.folder.nets}:depth_4"]
+    for network in outcome.networks:
+        assert weights.digest(outcome.folder.network(network.recipe)) == network.sha256
+
+
+def test_a_second_demo_in_the_folder_makes_its_set_anew(tmp_path):
+    first, second = run(tmp_path, attacked=2), run(tmp_path, attacked=2, seed=1)
+    assert first.digest != second.digest
+    assert AdversarialSet.open(tmp_path / "set").manifest.digest == second.digest
+
+
+def test_somebody_else_s_set_in_the_folder_is_left_alone(tmp_path, outcome):
+    (tmp_path / "set").mkdir()
+    theirs = tmp_path / "set" / "manifest.json"
+    theirs.write_text((outcome.folder.set / "manifest.json").read_text())  # a demo's, of another folder
+    with pytest.raises(ValueError, match=r"set is no set that the demo made in this folder; name another folder"):
+        run(tmp_path)
+    assert theirs.exists()
+
+
+def test_somebody_else_s_files_in_place_of_the_set_are_left_alone(tmp_path):
+    (tmp_path / "set").write_text("mine")
+    with pytest.raises(ValueError, match=r"is no set that the demo made"):
+        run(tmp_path)
+    assert (tmp_path / "set").read_text() == "mine"
 
 
 def test_the_true_class_is_never_a_target(outcome):
@@ -77,10 +131,20 @@ def test_what_was_misread_before_is_left_out_of_the_second_count(successful):
 
 
 def test_one_member_that_holds_out_is_no_success_of_all(successful):
-    says = successful.says.copy()
-    says[0, 0, 0] = np.roll(says[0, 0, 0], 1)
-    found = numbers.rows(dataclasses.replace(successful, says=says))
+    fooled = successful.fooled.copy()
+    fooled[0, 0, 0] = False
+    found = numbers.rows(dataclasses.replace(successful, fooled=fooled))
     assert found["success/all of them/all images"].numerator == 17
+
+
+def test_what_rounding_undid_is_told(successful):
+    fooled = successful.fooled.copy()
+    fooled[0, 0, 0] = False
+    undone = dataclasses.replace(successful, fooled=fooled, fooled_before=np.ones_like(fooled))
+    assert (
+        "before it, 18 of 18 attempts fooled all attacked networks at once; as stored, 17 do"
+        in sections.stored(undone).lead
+    )
 
 
 def test_the_witness_decides_the_transfer(successful):
@@ -92,11 +156,9 @@ def test_the_witness_decides_the_transfer(successful):
 
 
 def test_the_size_of_the_change_is_that_of_the_bytes(outcome):
-    adversarial = np.repeat(outcome.images[:, None], 3, 1)
-    adversarial[..., 0, 0, 0] ^= 4  # one colour of one pixel by four levels
-    changed = dataclasses.replace(outcome, adversarial=adversarial)
-    assert changed.linf.tolist() == [[4] * 3] * 6
-    assert changed.rmse == pytest.approx(np.full((6, 3), 4 / np.sqrt(3 * 32 * 32)))
+    change = outcome.adversarial.astype(int) - outcome.images[:, None]
+    assert outcome.linf.tolist() == np.abs(change).max((2, 3, 4)).tolist()
+    assert outcome.rmse == pytest.approx(np.sqrt((change**2).mean((2, 3, 4))))
 
 
 def test_a_mirrored_change_is_as_large_and_elsewhere():
@@ -106,8 +168,7 @@ def test_a_mirrored_change_is_as_large_and_elsewhere():
 
 
 def test_an_answer_does_not_depend_on_the_neighbours(outcome):
-    recipe, weights = outcome.networks[0].recipe, outcome.networks[0].weights
-    model = recipe.build(weights)
+    model = outcome.folder.network(outcome.networks[0].recipe)
     assert np.array_equal(study.ask(model, outcome.images, 4)[:1], study.ask(model, outcome.images[:1], 4))
 
 
@@ -128,7 +189,7 @@ def test_a_missing_host_costs_a_line_that_says_what_to_type(monkeypatch, outcome
     for name in [name for name in sys.modules if name.startswith((f"{host}.", f"interp_{host}."))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, host, None)
-    members = [network.recipe.build(network.weights) for network in outcome.networks[:1]]
+    members = [outcome.folder.network(outcome.networks[0].recipe)]
     runs = compare(outcome.settings.method(), members, outcome.images[:2], outcome.targets[:2, 0], 16)
     without = sections.hosts(dataclasses.replace(outcome, hosts=runs))
     assert f"Not run here: {host}." in without.lead
@@ -154,8 +215,7 @@ def test_networks_inside_the_band_are_said_to_be(outcome):
 
 
 def test_without_a_success_there_is_a_sentence_and_no_picture(outcome):
-    failed = dataclasses.replace(outcome, says=outcome.says * 0)
-    failed = dataclasses.replace(failed, targets=np.full_like(outcome.targets, 5))
+    failed = dataclasses.replace(outcome, fooled=np.zeros_like(outcome.fooled))
     assert sections.pictures(failed).pieces == ()
 
 
@@ -177,18 +237,22 @@ def test_the_browser_has_nothing_to_complain_about(tmp_path, successful):
     assert console(path, tmp_path) == []
 
 
-def test_a_success_leaves_four_files(tmp_path, successful):
-    write(successful, tmp_path, seconds={"drawing": 1.0}, processes=2)
+def elsewhere(outcome: study.Outcome, folder: Path) -> study.Outcome:
+    return dataclasses.replace(outcome, folder=Folder(folder))
+
+
+def test_a_success_leaves_four_files_beside_the_set(tmp_path, successful):
+    write(elsewhere(successful, tmp_path), seconds={"drawing": 1.0}, processes=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.png", "index.html", "results.json", "run.json"]
 
 
 def test_the_picture_is_light_enough_for_a_readme(tmp_path, successful):
-    write(successful, tmp_path, seconds={}, processes=1)
+    write(elsewhere(successful, tmp_path), seconds={}, processes=1)
     assert (tmp_path / "demo.png").stat().st_size < 150_000
 
 
 def test_times_are_in_run_json_and_not_in_results_json(tmp_path, outcome):
-    write(outcome, tmp_path, seconds={"drawing": 1.25}, processes=2)
+    write(elsewhere(outcome, tmp_path), seconds={"drawing": 1.25}, processes=2)
     assert json.loads((tmp_path / "run.json").read_text())["seconds"] == {"drawing": 1.2}
     assert "seconds" not in (tmp_path / "results.json").read_text()
 
@@ -213,6 +277,21 @@ def test_the_command_writes_a_page_and_says_where(tmp_path, capsys, tiny_command
     assert main(["demo", "--out", str(tmp_path / "new" / "demo"), "--processes", "1"]) == 0
     assert re.search(r"Open .*index.html in a browser", capsys.readouterr().out)
     assert (tmp_path / "new" / "demo" / "index.html").stat().st_size > 10_000
+
+
+def test_what_the_command_says_to_type_works(tmp_path, monkeypatch, capsys, tiny_command):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--out", "one page", "--processes", "1"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    verify, show = (shlex.split(line)[1:] for line in lines if line.startswith("interp-plugins attack"))
+    assert main(verify) == 0
+    assert re.search(r"^transfer/depth_8/says the target/all images .* of 18", capsys.readouterr().out, re.MULTILINE)
+    assert main(show) == 0
+    assert [path.read_bytes()[:4] for path in tmp_path.glob("*.png")] == [b"\x89PNG"]
+
+
+def test_the_page_says_the_same_to_type_as_the_command(outcome):
+    assert sections.stored(outcome).pieces[0].text == "\n".join(sections.commands(outcome))
 
 
 def test_json_prints_the_results_and_nothing_else(tmp_path, capsys, tiny_command):

@@ -1,6 +1,5 @@
 """`interp-plugins demo`: the whole idea on one page."""
 
-import os
 from pathlib import Path
 from time import monotonic
 from typing import Annotated
@@ -20,22 +19,25 @@ def demo(
 ) -> None:
     """Draw a small world, train four networks on it, attack three of them at once, and write one page about it.
 
-    Nothing is downloaded. The attack is also run through torchattacks and ART where they are installed.
+    Nothing is downloaded. The adversarial images are kept as a set, which `interp-plugins attack verify` checks.
+    The attack is also run through torchattacks and ART where they are installed.
     """
     import torch
 
+    from interp_plugins.demo.folder import Folder
+    from interp_plugins.demo.sections import commands
     from interp_plugins.demo.study import Settings, run
     from interp_plugins.demo.writing import write
+    from interp_plugins.foundation.processor import cores
 
-    out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # the numbers are promised for one thread a process; speed comes from processes
-    processes = processes or _cores()
+    processes = processes or cores()
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         tell = _Tell(progress)
-        outcome = run(Settings(seed=seed), processes=processes, watch=tell)
-    results = write(outcome, out, seconds=tell.seconds, processes=processes)
+        outcome = run(Settings(seed=seed), Folder(out), processes=processes, watch=tell)
+    results = write(outcome, seconds=tell.seconds, processes=processes)
     if json:
         typer.echo(results.to_json(), nl=False)
         return
@@ -43,11 +45,8 @@ def demo(
     typer.echo(f"{fooled.numerator} of {fooled.denominator} attacks fool the three attacked networks at once,")
     typer.echo(f"{carried.numerator} of {carried.denominator} also the fourth, which was not attacked.")
     typer.echo(f"Open {out / 'index.html'} in a browser. The numbers are in {out / 'results.json'}.")
-
-
-def _cores() -> int:
-    """The cores this process may use; a container often has fewer than the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    typer.echo("The adversarial images are kept. To measure them again, and to look at one:")
+    typer.echo("\n".join(f"  {command}" for command in commands(outcome)))
 
 
 class _Tell:

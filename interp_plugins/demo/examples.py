@@ -15,17 +15,22 @@ RULE = (
 )
 
 
-def chosen(outcome: Outcome, most: int) -> list[Example]:
-    """Return up to `most` examples by the rule; fewer, or none, where the attack did not succeed so often."""
-    found: list[Example] = []
+def places(outcome: Outcome, most: int) -> list[tuple[int, int]]:
+    """Return up to `most` pairs of image and target by the rule; fewer where the attack did not succeed so often."""
+    found: list[tuple[int, int]] = []
     shown: set[int] = set()
     all_right = (outcome.clean_says.argmax(2) == outcome.labels[:, None]).all(1)
     success = outcome.all_fooled
     for i in np.flatnonzero(all_right & np.logical_or.reduce(success, axis=1)):
         if outcome.labels[i] not in shown and len(found) < most:
             shown.add(int(outcome.labels[i]))
-            found.append(_example(outcome, int(i), int(success[i].argmax())))
+            found.append((int(i), int(success[i].argmax())))
     return found
+
+
+def chosen(outcome: Outcome, most: int) -> list[Example]:
+    """Return these examples, ready to be drawn."""
+    return [_example(outcome, i, t) for i, t in places(outcome, most)]
 
 
 def strip(example: Example, caption: str = "") -> Strip:

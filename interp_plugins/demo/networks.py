@@ -7,11 +7,14 @@ left in each quarter of the picture. The depth, counted in layers with weights, 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from interp_plugins.sources import weights
 
 
 class Convolution(nn.Sequential):
@@ -86,6 +89,18 @@ def fresh(depth: int, classes: int, width: int, seed: int) -> ResidualNetwork:
         if isinstance(part, Block):
             nn.init.zeros_(part.second_norm.weight)  # at first a block passes its input on, and any depth trains
     return network
+
+
+def trained(file: Path, depth: int, classes: int, width: int) -> ResidualNetwork:
+    """Return the network whose weights lie in a safetensors file, in eval mode.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds no weights, or those of another network.
+    """
+    network = fresh(depth, classes, width, seed=0)
+    weights.fit(network, weights.read(file), file)
+    return network.eval()
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ def results(outcome: Outcome) -> Results:
             **dataclasses.asdict(outcome.settings),
             "depths": list(outcome.settings.depths),
             "threads a process": outcome.threads,
+            "set": outcome.digest,
         },
         versions=_versions(),
         seed=outcome.settings.seed,
@@ -56,15 +57,16 @@ def rows(outcome: Outcome) -> dict[str, Row]:
 
 def _attack_rates(outcome: Outcome, population: str) -> list[Row]:
     images = outcome.right_when_clean if population == "right when clean" else np.ones(len(outcome.images), bool)
-    truth, fooled = outcome.labels, outcome.fooled
+    truth = outcome.labels
     witness_clean = outcome.clean_says[:, -1].argmax(1)
     witness, control = outcome.says[:, :, -1].argmax(2), outcome.control_says.argmax(2)
     flags: dict[str, Flags] = {
-        f"success/{network.name}": fooled[:, :, k] for k, network in enumerate(outcome.networks[:-1])
+        f"success/{network.name}": outcome.fooled[:, :, k] for k, network in enumerate(outcome.networks[:-1])
     }
     flags |= {
         "success/all of them": outcome.all_fooled,
-        "transfer/says the target": fooled[:, :, -1],
+        "before rounding/all of them": np.asarray(outcome.fooled_before.all(2)),
+        "transfer/says the target": witness == outcome.targets,
         "transfer/does not say the truth": witness != truth[:, None],
         "mirrored change/says the target": control == outcome.targets,
         "mirrored change/does not say the truth": control != truth[:, None],

@@ -3,9 +3,10 @@
 To add one, write the function and put it into `SECTIONS`.
 """
 
+import shlex
 from collections.abc import Callable
 
-from interp_plugins.demo.examples import RULE, chosen, strip
+from interp_plugins.demo.examples import RULE, chosen, places, strip
 from interp_plugins.demo.numbers import POPULATIONS, results, rows
 from interp_plugins.demo.study import Outcome
 from interp_plugins.report import figures
@@ -62,7 +63,7 @@ def success(outcome: Outcome) -> Section:
     note = Text(
         "“Right when clean” counts only images that every attacked network named rightly before. Intervals are "
         "Wilson's at 95 %; they treat attempts on one image as independent, which they are not quite. Success is "
-        "judged on the picture as it is saved, in 256 levels a colour."
+        "judged on the picture as it was read back from the disk, in 256 levels a colour."
     )
     return Section("How often it works", lead, (figure, _table(found, "network", "success", names), note))
 
@@ -107,6 +108,37 @@ def size(outcome: Outcome) -> Section:
         alt=f"Histogram of the size of the change; half of the images lie below {median:.2f} grey levels.",
     )
     return Section("How much is changed", lead, (figure,))
+
+
+def stored(outcome: Outcome) -> Section:
+    """Where the adversarial images are, and how to measure them again."""
+    found = rows(outcome)
+    before, after = (found[f"{name}/all of them/all images"] for name in ("before rounding", "success"))
+    lead = (
+        f"All {outcome.rmse.size} adversarial images lie in {outcome.folder.set} as bytes, and what this page says of "
+        "them was read from there. A rounding to 256 levels can undo an attack: before it, "
+        f"{before.numerator} of {before.denominator} attempts fooled all attacked networks at once; as stored, "
+        f"{after.numerator} do. Type this to measure all of it again, and to look at one image:"
+    )
+    digest = Text(f"The set's digest is {outcome.digest}. On this machine the same seed gives the same.")
+    return Section("Do not take our word for it", lead, (Code("\n".join(commands(outcome))), digest))
+
+
+def commands(outcome: Outcome) -> tuple[str, str]:
+    """What to type to measure the set again with the witness, and to look at the first example."""
+    folder, witness = outcome.folder, outcome.networks[-1]
+    image, target = next(iter(places(outcome, 1)), (0, 0))
+    verify = ["verify", str(folder.set), "--model", folder.spec(witness.recipe)]
+    show = [
+        "show",
+        str(folder.set),
+        outcome.ids[image],
+        "--target",
+        str(target),
+        "--model",
+        folder.spec(witness.recipe),
+    ]
+    return shlex.join(["interp-plugins", "attack", *verify]), shlex.join(["interp-plugins", "attack", *show])
 
 
 def networks(outcome: Outcome) -> Section:
@@ -155,13 +187,21 @@ def hosts(outcome: Outcome) -> Section:
     table = Table(
         columns=("run through", "sha256 of the adversarial images"),
         rows=tuple((host.host, host.sha256 or f"not run: {host.problem}") for host in outcome.hosts),
-        caption=f"{min(outcome.settings.part, len(outcome.images))} images, the least likely target of each.",
+        caption=f"{min(outcome.settings.compared, len(outcome.images))} images, the least likely target of each.",
     )
     cures: list[Piece] = [Code("\n".join(host.cure for host in missing))] if missing else []
     return Section("The same attack in torchattacks and ART", " ".join(sentences), (table, *cures))
 
 
-SECTIONS: tuple[Callable[[Outcome], Section], ...] = (pictures, success, transfer, size, networks, hosts)
+SECTIONS: tuple[Callable[[Outcome], Section], ...] = (
+    pictures,
+    success,
+    transfer,
+    size,
+    stored,
+    networks,
+    hosts,
+)
 
 
 def _table(found: dict[str, Row], heading: str, kind: str, names: list[str]) -> Table:

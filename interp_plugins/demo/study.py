@@ -1,8 +1,8 @@
 """The study itself: draw a world, train four networks, attack three of them at once, ask all four.
 
-Everything is judged on bytes, as a picture that is saved and opened again: the adversarial images are rounded to 256
-levels first, then each network is asked. The fourth network is trained like the others and never attacked; it sees the
-same adversarial images, and, as a control, the same changes mirrored left to right, which are as large but not aimed.
+Everything is judged on bytes: the adversarial images go into a set on the disk, and whatever is said of them is said of
+what was read back from there. The fourth network is trained like the others and never attacked; it sees the same
+adversarial images, and, as a control, the same changes mirrored left to right, which are as large but not aimed.
 """
 
 import hashlib
@@ -13,13 +13,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from interp_plugins.attacks import EnsembleOptimization
+from interp_plugins.attacks import EnsembleOptimization, LeastLikely
+from interp_plugins.demo.folder import Folder, Recipe
 from interp_plugins.demo.hosts import HostRun, compare
-from interp_plugins.demo.work import Job, Numbers, Pictures, Recipe, Workers, attack, draw, learn, workers
+from interp_plugins.demo.work import Job, Numbers, Pictures, Workers, attack, draw, learn, workers
+from interp_plugins.foundation.distributed import Place
 from interp_plugins.foundation.tiles import fill, spans
-from interp_plugins.sources import scenes
+from interp_plugins.sources import images as sources
+from interp_plugins.sources import scenes, weights
+from interp_plugins.store.lock import hold
+from interp_plugins.store.manifest import Member
+from interp_plugins.store.plan import plan
+from interp_plugins.store.sets import AdversarialSet
 
 Probabilities = NDArray[np.float32]
 Watch = Callable[[str, float], None]  # told what is being done, and which share of it (0 to 1) is done
@@ -38,14 +45,14 @@ class Settings:
     depths: tuple[int, ...] = (4, 8, 12)  # of the networks that are attacked
     witness: int = 16  # depth of the one that is not
     width: int = 16  # channels of the first stage
-    epochs: int = 8
+    epochs: int = 6
     steps: int = 20  # of the attack
     # These networks live with grain and need large changes; smaller steps and a dearer distance than the attack's own
     # defaults make them half as large, and cost next to no success.
     step_size: float = 2 / 255
     distance_weight: float = 0.1
     tile: int = 16  # rows a network call
-    part: int = 8  # pictures a process attacks at a time
+    compared: int = 8  # pictures that are attacked through the hosts as well
 
     def method(self) -> EnsembleOptimization:
         """Return the attack."""
@@ -59,7 +66,7 @@ class Network:
     """A trained network, and how well it does on pictures it has not seen."""
 
     recipe: Recipe
-    weights: bytes  # a safetensors file
+    sha256: str  # of the weights
     training_accuracy: float
     right: int  # held-out pictures it names rightly
     attacked: bool
@@ -67,12 +74,7 @@ class Network:
     @property
     def name(self) -> str:
         """What people call it."""
-        return f"depth {self.recipe.depth}"
-
-    @property
-    def sha256(self) -> str:
-        """Of the weights."""
-        return hashlib.sha256(self.weights).hexdigest()
+        return self.recipe.name
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,21 @@ class Outcome:
     """All that happened, for n images, t targets, m networks (the attacked ones first, the witness last), k classes."""
 
     settings: Settings
+    folder: Folder
     classes: tuple[str, ...]
     networks: tuple[Network, ...]
     images: Pictures  # (n, 3, h, w)
     labels: Numbers  # (n,)
+    # read from the set
+    digest: str
     ids: tuple[str, ...]
     targets: Numbers  # (n, t)
     adversarial: Pictures  # (n, t, 3, h, w)
+    fooled_before: NDArray[np.bool_]  # (n, t, m - 1), which attacked networks said the target before rounding to bytes
+    fooled: NDArray[np.bool_]  # (n, t, m - 1), which say it of the bytes
+    rmse: NDArray[np.float64]  # (n, t), root of the mean squared change of a byte, in grey levels
+    linf: NDArray[np.int64]  # (n, t), largest change of a byte, in grey levels
+    # asked afterwards
     clean_says: Probabilities  # (n, m, k)
     says: Probabilities  # (n, t, m, k)
     control_says: Probabilities  # (n, t, k), the witness on the mirrored changes
@@ -100,72 +110,72 @@ class Outcome:
         return np.asarray((self.clean_says[:, :-1].argmax(2) == self.labels[:, None]).all(1))
 
     @property
-    def fooled(self) -> NDArray[np.bool_]:
-        """Which networks say the target, (n, t, m)."""
-        return np.asarray(self.says.argmax(3) == self.targets[:, :, None])
-
-    @property
     def all_fooled(self) -> NDArray[np.bool_]:
         """Which attacks fool all attacked networks at once, (n, t)."""
-        return np.asarray(np.logical_and.reduce(self.fooled[:, :, :-1], axis=2))
-
-    @property
-    def rmse(self) -> NDArray[np.float64]:
-        """Root of the mean squared change of a byte, (n, t), in grey levels."""
-        change = self.adversarial.astype(np.float64) - self.images[:, None]
-        return np.asarray(np.sqrt((change**2).mean(axis=(2, 3, 4))))
-
-    @property
-    def linf(self) -> NDArray[np.int64]:
-        """Largest change of a byte, (n, t), in grey levels."""
-        change = self.adversarial.astype(np.int64) - self.images[:, None]
-        return np.asarray(np.abs(change).max(axis=(2, 3, 4)))
+        return np.asarray(self.fooled.all(2))
 
 
-def run(settings: Settings, *, processes: int = 1, watch: Watch | None = None) -> Outcome:
+def run(settings: Settings, folder: Folder, *, processes: int = 1, watch: Watch | None = None) -> Outcome:
     """Run the study.
 
     Args:
         settings: What decides the numbers.
+        folder: Where networks, pictures and the set go; those of an earlier study are replaced.
         processes: How many to start for the long parts, one thread each; 1 works in this process. The numbers are the
             same for any, if this process has one thread too.
         watch: Told how far the work is.
+
+    Raises:
+        ValueError: The folder holds a set that no study made there.
+        OSError: The folder cannot be written.
     """
     watch = watch or (lambda doing, share: None)
-    names = scenes.draw(1, 16).classes
+    world = scenes.draw(1, 16)
     total = settings.training + settings.held_out
+    threads = torch.get_num_threads() if processes == 1 else 1
+    folder.clear()
     with workers(processes) as work:
         images, labels = _draw(settings, total, work, watch)
         learned = images[: settings.training], labels[: settings.training]
         unseen = images[settings.training :], labels[settings.training :]
-        networks = _train(settings, len(names), learned, unseen, work, watch)
+        networks = _train(settings, folder, len(world.classes), learned, unseen, work, watch)
         chosen, truth = unseen[0][: settings.attacked], unseen[1][: settings.attacked]
-        adversarial, targets = _attack(settings, networks[:-1], chosen, truth, work, watch)
-    models = [network.recipe.build(network.weights) for network in networks]
+        folder.write_pictures(chosen, truth, world.classes, world.wnids)
+        made = _attack(settings, folder, networks[:-1], threads, work, watch)
+    parts = [made.read(number) for number in range(made.manifest.shards)]
+    adversarial, targets = _joined([part.images for part in parts]), _joined([part.targets for part in parts])
+    models = [folder.network(network.recipe) for network in networks]
     watch("asking the networks", 0.0)
     clean = np.stack([ask(model, chosen, settings.tile) for model in models], 1)
     says = np.stack([ask(model, adversarial, settings.tile) for model in models], 2)
     control = ask(models[-1], mirrored_change(chosen, adversarial), settings.tile)
     watch("asking the networks", 1.0)
     watch("comparing the hosts", 0.0)
-    hosts = compare(settings.method(), models[:-1], chosen[: settings.part], targets[: settings.part, 0], len(names))
+    some = slice(settings.compared)
+    hosts = compare(settings.method(), models[:-1], chosen[some], targets[some, 0], len(world.classes))
     watch("comparing the hosts", 1.0)
     inputs = [("training images", _digest(*learned)), ("held-out images", _digest(*unseen))]
     return Outcome(
         settings=settings,
-        classes=names,
+        folder=folder,
+        classes=world.classes,
         networks=networks,
         images=chosen,
         labels=truth,
-        ids=tuple(f"scenes/{settings.seed}/{settings.training + i}" for i in range(len(chosen))),
+        digest=made.seal(),
+        ids=made.manifest.data.ids,
         targets=targets,
         adversarial=adversarial,
+        fooled_before=_joined([part.fooled_before for part in parts]),
+        fooled=_joined([part.fooled for part in parts]),
+        rmse=_joined([part.rmse for part in parts]),
+        linf=_joined([part.linf for part in parts]),
         clean_says=clean,
         says=says,
         control_says=control,
         hosts=hosts,
         inputs=(*inputs, *((f"network of {network.name}", network.sha256) for network in networks)),
-        threads=torch.get_num_threads() if processes == 1 else 1,
+        threads=threads,
     )
 
 
@@ -195,6 +205,7 @@ def _draw(settings: Settings, total: int, work: Workers, watch: Watch) -> tuple[
 
 def _train(
     settings: Settings,
+    folder: Folder,
     classes: int,
     learned: tuple[Pictures, Numbers],
     unseen: tuple[Pictures, Numbers],
@@ -205,33 +216,41 @@ def _train(
         Recipe(depth, settings.width, classes, settings.epochs, settings.seed)
         for depth in (*settings.depths, settings.witness)
     ]
+    folder.write_nets(recipes)
     # The deepest first: the processes then finish at about the same time.
     order = sorted(range(len(recipes)), key=lambda i: -recipes[i].depth)
-    jobs: list[Job] = [(learn, (recipes[i], *learned)) for i in order]
-    trained = _collect(work, jobs, [recipes[i].depth for i in order], "training four networks", watch)
+    jobs: list[Job] = [(learn, (folder, recipes[i], *learned)) for i in order]
+    accuracies = _collect(work, jobs, [recipes[i].depth for i in order], "training four networks", watch)
     networks = []
     for i, recipe in enumerate(recipes):
-        weights, training_accuracy = trained[order.index(i)]
-        says = ask(recipe.build(weights), unseen[0], settings.tile).argmax(1)
-        right = int((says == unseen[1]).sum())
-        networks.append(Network(recipe, weights, training_accuracy, right, i < len(settings.depths)))
+        model = folder.network(recipe)
+        right = int((ask(model, unseen[0], settings.tile).argmax(1) == unseen[1]).sum())
+        accuracy = accuracies[order.index(i)]
+        networks.append(Network(recipe, weights.digest(model), accuracy, right, i < len(settings.depths)))
     return tuple(networks)
 
 
 def _attack(
-    settings: Settings,
-    members: Sequence[Network],
-    images: Pictures,
-    labels: Numbers,
-    work: Workers,
-    watch: Watch,
-) -> tuple[Pictures, Numbers]:
-    fixed = (settings.method(), settings.targets, [(member.recipe, member.weights) for member in members])
-    parts = list(spans(len(images), settings.part))
-    jobs: list[Job] = [(attack, (*fixed, images[part], labels[part])) for part in parts]
-    doing = f"attacking {len(images)} images with {settings.targets} targets each"
-    found = _collect(work, jobs, [1.0] * len(jobs), doing, watch)
-    return np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])
+    settings: Settings, folder: Folder, members: Sequence[Network], threads: int, work: Workers, watch: Watch
+) -> AdversarialSet:
+    """The finished set; a shard is a job."""
+    manifest = plan(
+        settings.method(),
+        f"least-likely:{settings.targets}",
+        [Member(name=each.name, spec=_absolute(folder).spec(each.recipe), sha256=each.sha256) for each in members],
+        sources.load(folder.pictures),
+        str(_absolute(folder).pictures),
+        seed=settings.seed,
+        threads=threads,
+    )
+    made = AdversarialSet.create(folder.set, manifest)
+    recipes = [member.recipe for member in members]
+    fixed = (folder, recipes, settings.method(), LeastLikely(settings.targets))
+    jobs: list[Job] = [(attack, (*fixed, number)) for number in range(manifest.shards)]
+    doing = f"attacking {len(manifest.data.ids)} images with {settings.targets} targets each"
+    with hold(folder.set, Place()):
+        _collect(work, jobs, [float(len(manifest.span(number))) for number in range(manifest.shards)], doing, watch)
+    return made
 
 
 def _collect(work: Workers, jobs: Sequence[Job], sizes: Sequence[float], doing: str, watch: Watch) -> list[Any]:
@@ -248,3 +267,12 @@ def _collect(work: Workers, jobs: Sequence[Job], sizes: Sequence[float], doing: 
 
 def _digest(images: Pictures, labels: Numbers) -> str:
     return hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+
+
+def _joined(parts: Sequence[Tensor]) -> NDArray[Any]:
+    return np.asarray(torch.cat(list(parts)).numpy())
+
+
+def _absolute(folder: Folder) -> Folder:
+    """The same folder by a name that holds from anywhere."""
+    return Folder(folder.path.absolute())

@@ -1,24 +1,29 @@
 """The demo's three long jobs, cut into parts that any process can do: drawing, training, attacking.
 
-A part's result depends on its arguments alone, so it does not matter which process does it, nor how many there are.
-Networks travel as the bytes of a safetensors file, pictures as numpy arrays.
+A part's result depends on its arguments and the demo's folder alone, so it does not matter which process does it, nor
+how many there are. Pictures to learn from travel as numpy arrays; what is attacked lies in the folder, and so does what
+comes of it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load, save
+from safetensors.torch import save
 
-from interp_plugins.attacks import EnsembleOptimization, LeastLikely
-from interp_plugins.demo.networks import ResidualNetwork, fresh, train
-from interp_plugins.sources import scenes
+from interp_plugins.attacks import EnsembleOptimization
+from interp_plugins.attacks.targets import TargetPolicy
+from interp_plugins.demo.folder import Folder, Recipe
+from interp_plugins.demo.networks import fresh, train
+from interp_plugins.foundation.files import write_whole
+from interp_plugins.sources import images, scenes
+from interp_plugins.store.generate import Generator
+from interp_plugins.store.sets import AdversarialSet
 
 Pictures = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
@@ -62,48 +67,24 @@ def draw(count: int, size: int, seed: int, start: int) -> tuple[Pictures, Number
     return drawn.images.numpy(), drawn.labels.numpy()
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """All that decides a network besides the pictures."""
-
-    depth: int
-    width: int
-    classes: int
-    epochs: int
-    seed: int
-
-    def build(self, weights: bytes) -> ResidualNetwork:
-        """Return the network with these weights, in eval mode."""
-        network = fresh(self.depth, self.classes, self.width, self.seed)
-        network.load_state_dict(load(weights))
-        return network.eval()
-
-
-def learn(recipe: Recipe, images: Pictures, labels: Numbers) -> tuple[bytes, float]:
-    """Train a network; return its weights and its accuracy on the training pictures in the last round."""
+def learn(folder: Folder, recipe: Recipe, images: Pictures, labels: Numbers) -> float:
+    """Train a network and write its weights; return its accuracy on the training pictures in the last round."""
     network = fresh(recipe.depth, recipe.classes, recipe.width, recipe.seed)
     *_, last = train(
         network, torch.from_numpy(images), torch.from_numpy(labels), epochs=recipe.epochs, seed=recipe.seed
     )
-    return save(network.state_dict()), last.accuracy
+    write_whole(folder.weights(recipe), save(network.state_dict()))
+    return last.accuracy
 
 
 def attack(
-    method: EnsembleOptimization,
-    targets: int,
-    members: Sequence[tuple[Recipe, bytes]],
-    images: Pictures,
-    labels: Numbers,
-) -> tuple[Pictures, Numbers]:
-    """Attack pictures towards their least likely classes.
-
-    Returns:
-        The adversarial images rounded to bytes, (n, targets, 3, h, w), and the targets (n, targets).
-    """
-    found = method.run(
-        [recipe.build(weights) for recipe, weights in members],
-        torch.from_numpy(images).float() / 255,
-        LeastLikely(targets),
-        labels=torch.from_numpy(labels),
-    )
-    return (found.images * 255).round().to(torch.uint8).numpy(), found.targets.numpy()
+    folder: Folder, members: Sequence[Recipe], method: EnsembleOptimization, policy: TargetPolicy, shard: int
+) -> None:
+    """Make one shard of the set: attack its pictures, write them, and judge what was written."""
+    Generator(
+        AdversarialSet.open(folder.set),
+        [folder.network(member) for member in members],
+        images.load(folder.pictures),
+        method,
+        policy,
+    ).make([shard])

@@ -1,10 +1,9 @@
-"""Everything the demo leaves in its folder."""
+"""What the demo leaves in its folder for people to read; the set and what it was made from lie there already."""
 
 import json
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 
 from interp_plugins.demo.examples import chosen
 from interp_plugins.demo.hero import draw
@@ -15,19 +14,18 @@ from interp_plugins.foundation.files import write_whole
 from interp_plugins.report.results import Results
 
 
-def write(outcome: Outcome, folder: Path, *, seconds: Mapping[str, float], processes: int) -> Results:
+def write(outcome: Outcome, *, seconds: Mapping[str, float], processes: int) -> Results:
     """Write results.json, run.json, index.html and, if an attack succeeded that can be shown, demo.png.
 
     Args:
-        outcome: What happened.
-        folder: An existing folder; files of these names are replaced.
+        outcome: What happened; in its folder, files of these names are replaced.
         seconds: How long each part took. It goes into run.json with all else that may differ between equal runs.
         processes: How many were started.
 
     Returns:
         What stands in results.json.
     """
-    found = results(outcome)
+    found, folder = results(outcome), outcome.folder.path
     found.write(folder / "results.json")
     run = {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
