@@ -17,25 +17,23 @@ tiles and losses are summed over images, so a result depends on neither order, n
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from interp_plugins.attacks.distances import DISTANCES, Distance
 from interp_plugins.attacks.fusion import FUSIONS, Fusion
 from interp_plugins.attacks.iterates import BestIterate
-from interp_plugins.attacks.members import Ensemble, Point
-from interp_plugins.attacks.targets import TargetPolicy, mean_probabilities
+from interp_plugins.attacks.members import Ensemble, Point, held, judged
+from interp_plugins.attacks.targets import TargetPolicy, choose
 from interp_plugins.foundation import check
-from interp_plugins.foundation.ball import TINY, Norm, check_ball, length, project
-from interp_plugins.foundation.borrow import borrow
+from interp_plugins.foundation.ball import Norm, check_ball, project
 from interp_plugins.foundation.precision import PRECISIONS, Precision
-from interp_plugins.foundation.prepare import device_of, judge
+from interp_plugins.foundation.prepare import device_of
 from interp_plugins.foundation.randomness import seeds
 from interp_plugins.foundation.tiles import check_tile, fill, spans, tile_size
-
-Distance = Literal["l2", "squared", "rmse"]
 
 DECAY, SQUARE_DECAY = 0.9, 0.999  # Adam's own
 ADAM_EPSILON = 1e-8 * 255  # Adam's own on [0, 255] pixels, where gradients are 255 times smaller
@@ -83,7 +81,7 @@ class EnsembleOptimization:
 
     def __post_init__(self) -> None:
         check.one_of("fusion", self.fusion, tuple(FUSIONS))
-        check.one_of("distance", self.distance, ("l2", "squared", "rmse"))
+        check.one_of("distance", self.distance, tuple(DISTANCES))
         check.one_of("precision", self.precision, PRECISIONS)
         check.positive(steps=self.steps, step_size=self.step_size)
         for weight in self.weights or ():
@@ -110,7 +108,9 @@ class EnsembleOptimization:
         Returns:
             Adversarial images (n, c, h, w) if `targets` has shape (n,), else (n, t, c, h, w), on the images' device.
         """
-        found = self._search(classifiers, images, targets, labels, mask, seed, ids, watch)
+        images = check.images(images)
+        with held(classifiers):
+            found = self._search(classifiers, images, targets, labels, mask, seeds(seed, ids, len(images)), watch)
         return found.images[:, 0] if isinstance(targets, Tensor) and targets.ndim == 1 else found.images
 
     def run(
@@ -143,12 +143,16 @@ class EnsembleOptimization:
             ValueError: A wrong shape, range or value, members that disagree on the classes, or gradients that are not
                 finite.
         """
-        found = self._search(classifiers, images, targets, labels, mask, seed, ids, watch)
-        change = (found.images - check.images(images)[:, None]).flatten(2)
+        images = check.images(images)
+        with held(classifiers):
+            found = self._search(classifiers, images, targets, labels, mask, seeds(seed, ids, len(images)), watch)
+            said = found.images.flatten(0, 1), found.targets.flatten()
+            fooled = judged(classifiers, *said, tile=self.tile, targeted=self.targeted)
+        change = (found.images - images[:, None]).flatten(2)
         return EnsembleResult(
             images=found.images,
             targets=found.targets,
-            fooled=self._judge(classifiers, found),
+            fooled=fooled.unflatten(0, found.targets.shape),
             rmse=change.square().mean(2).sqrt() * 255,
             linf=change.abs().amax(2),
             steps=found.steps,
@@ -162,59 +166,32 @@ class EnsembleOptimization:
         targets: Tensor | TargetPolicy,
         labels: Tensor | None,
         mask: Tensor | None,
-        seed: int,
-        ids: Sequence[str | int] | None,
+        own_seeds: list[int],
         watch: Callable[[Step], None] | None,
     ) -> "_Found":
-        images = check.images(images)
         home, device = images.device, device_of(classifiers, images.device)
         rows = tile_size(self.tile, device)
-        with torch.inference_mode(False), torch.no_grad(), borrow(*classifiers):
-            images = images.to(device, copy=True)
-            scale = torch.ones_like(images) if mask is None else check.broadcasts(mask, images, "mask")
-            ensemble = Ensemble(
-                classifiers,
-                images,
-                weights=self.weights,
-                fusion=self.fusion,
-                balance=self.balance,
-                targeted=self.targeted,
-                precision=self.precision,
-            )
-            chosen = self._targets(
-                classifiers, ensemble.classes, images, targets, labels, seeds(seed, ids, len(images))
-            )
-            found = [
-                self._attack(ensemble, images[span], chosen[span], scale[span], rows, watch)
-                for span in spans(len(images), rows)
-            ]
-        return _Found(*(torch.cat(parts).to(home) for parts in zip(*found, strict=True)))
-
-    def _targets(
-        self,
-        classifiers: Sequence[object],
-        classes: int,
-        images: Tensor,
-        targets: Tensor | TargetPolicy,
-        labels: Tensor | None,
-        own_seeds: list[int],
-    ) -> Tensor:
-        """The targets as (n, t), checked."""
-        n = len(images)
-        if labels is not None:
-            labels = check.labels(labels, n, classes).to(images.device)
-        if not isinstance(targets, Tensor):
-            if not callable(targets):
-                raise TypeError(f"expected targets as a tensor or a policy, got {type(targets).__name__}")
-            probabilities = mean_probabilities(classifiers, images, self.tile)
-            labels = probabilities.argmax(1) if labels is None else labels
-            targets = targets(probabilities, labels, own_seeds)
-        columns = targets if targets.ndim == 2 else targets.reshape(-1, 1)
-        for column in columns.unbind(1):
-            check.labels(column, n, classes, "targets")
+        images = images.to(device, copy=True)
+        scale = torch.ones_like(images) if mask is None else check.broadcasts(mask, images, "mask")
+        ensemble = Ensemble(
+            classifiers,
+            images,
+            weights=self.weights,
+            fusion=self.fusion,
+            balance=self.balance,
+            targeted=self.targeted,
+            precision=self.precision,
+        )
+        chosen, labels = choose(
+            targets, classifiers, images, classes=ensemble.classes, labels=labels, seeds=own_seeds, rows=rows
+        )
         if self.targeted and labels is not None:
-            check.differ(columns.to(labels), labels)
-        return columns.to(images.device).long()
+            check.differ(chosen, labels)
+        found = [
+            self._attack(ensemble, images[span], chosen[span], scale[span], rows, watch)
+            for span in spans(len(images), rows)
+        ]
+        return _Found(*(torch.cat(parts).to(home) for parts in zip(*found, strict=True)))
 
     def _attack(
         self,
@@ -253,9 +230,10 @@ class EnsembleOptimization:
         """Adam on one tile, by operations that round once, so that a pixel's place in memory cannot matter."""
         x, best = origin, BestIterate(origin)
         first, second, norms = torch.zeros_like(x), torch.zeros_like(x), x.new_zeros(len(x), len(ensemble.members))
+        measure = DISTANCES[self.distance]
         for step in range(self.steps):
             point = start if start is not None and step == 0 else ensemble.evaluate(x, targets[None])[0]
-            distance, away = self._distance(x - origin)
+            distance, away = measure(x - origin)
             loss = point.loss + self.distance_weight * distance
             best.offer(step, x, point.fooled, loss)
             gradient = point.gradient + self.distance_weight * away
@@ -269,34 +247,8 @@ class EnsembleOptimization:
             if watch is not None:
                 watch(Step(step + 1, x, gradient, targets, loss))
         fooled, loss = ensemble.score(x, targets)
-        best.offer(self.steps, x, fooled, loss + self.distance_weight * self._distance(x - origin)[0])
+        best.offer(self.steps, x, fooled, loss + self.distance_weight * measure(x - origin)[0])
         return best.images, best.steps, norms
-
-    def _distance(self, change: Tensor) -> tuple[Tensor, Tensor]:
-        """d(x*, x) of each row (n,), and its gradient; zero where nothing has changed."""
-        size = length(change)
-        match self.distance:
-            case "l2":
-                return size.flatten(), change / size.clamp_min(TINY)
-            case "squared":
-                return size.square().flatten(), 2 * change
-            case _:
-                root = change[0].numel() ** 0.5
-                return size.flatten() / root, change / (size.clamp_min(TINY) * root)
-
-    def _judge(self, classifiers: Sequence[object], found: "_Found") -> Tensor:
-        """Which members, as they were given, the images fool: (n, t, k)."""
-        device = device_of(classifiers, found.images.device)
-        images, targets = found.images.flatten(0, 1), found.targets.flatten()
-        rows = tile_size(self.tile, device)
-        verdicts = []
-        with borrow(*classifiers):
-            for span in spans(len(images), rows):
-                tile, said = fill(images[span].to(device), rows), fill(targets[span].to(device), rows)
-                hits = torch.stack([judge(c, tile).argmax(1) == said for c in classifiers], 1)
-                verdicts.append((hits == self.targeted)[: span.stop - span.start].cpu())
-        fooled: Tensor = torch.cat(verdicts).unflatten(0, found.targets.shape)
-        return fooled.to(found.images.device)
 
 
 class _Found(NamedTuple):

@@ -23,10 +23,9 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from interp_plugins.attacks.iterates import BestIterate
-from interp_plugins.attacks.members import Ensemble
+from interp_plugins.attacks.members import Ensemble, held
 from interp_plugins.foundation import check
 from interp_plugins.foundation.ball import TINY, Norm, check_ball, length
-from interp_plugins.foundation.borrow import borrow
 from interp_plugins.foundation.precision import PRECISIONS, Precision
 from interp_plugins.foundation.prepare import device_of
 from interp_plugins.foundation.tiles import check_tile, fill, spans, tile_size
@@ -115,9 +114,10 @@ class LatticeRefinement:
         images = check.levels(images, None, "images")
         origin = check.levels(origin, tuple(images.shape), "origin").to(images.device)
         self._check_inside(images, origin)
-        device = device_of(classifiers, images.device)
-        rows, found = tile_size(self.tile, device), []
-        with torch.inference_mode(False), torch.no_grad(), borrow(*classifiers):
+        found = []
+        with held(classifiers):
+            device = device_of(classifiers, images.device)
+            rows = tile_size(self.tile, device)
             ensemble = Ensemble(
                 classifiers,
                 images[:1].to(device).float() / 255,

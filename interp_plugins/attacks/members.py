@@ -5,18 +5,21 @@ separate and one pass each is enough; with "prob" and "logit" a pass without a g
 member's share of the gradient depends on what the others say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from interp_plugins.attacks.fusion import FUSIONS, Fusion
 from interp_plugins.foundation import check
 from interp_plugins.foundation.ball import TINY
+from interp_plugins.foundation.borrow import borrow
 from interp_plugins.foundation.precision import Precision
-from interp_plugins.foundation.prepare import Prepared, prepare
+from interp_plugins.foundation.prepare import Prepared, device_of, judge, prepare
+from interp_plugins.foundation.tiles import fill, spans, tile_size
 from interp_plugins.kinds import LossGradient
 
 Member = Prepared | LossGradient
@@ -29,6 +32,41 @@ class Point(NamedTuple):
     fooled: Int[Tensor, " n"]  # how many members
     gradient: Float[Tensor, "n c h w"]
     norms: Float[Tensor, "n k"]  # L2 norm of each member's weighted gradient
+
+
+@contextmanager
+def held(classifiers: Sequence[object]) -> Iterator[None]:
+    """Hold classifiers for a search: borrowed, without graphs but those it asks for, whatever mode the caller is in.
+
+    Raises:
+        TypeError: They are no sequence.
+        ValueError: There is none.
+    """
+    if isinstance(classifiers, nn.Module) or not isinstance(classifiers, Sequence):
+        raise TypeError(f"expected a sequence of classifiers, got {type(classifiers).__name__}; write [model]")
+    if not classifiers:
+        raise ValueError("expected at least one classifier, got none")
+    with torch.inference_mode(False), torch.no_grad(), borrow(*classifiers):
+        yield
+
+
+def judged(
+    classifiers: Sequence[object],
+    images: Float[Tensor, "n c h w"],
+    targets: Int[Tensor, " n"],
+    *,
+    tile: int | None,
+    targeted: bool,
+) -> Bool[Tensor, "n k"]:
+    """Which of the k classifiers, as they were given, each image fools; they are held by the caller."""
+    device = device_of(classifiers, images.device)
+    rows = tile_size(tile, device)
+    verdicts = []
+    for span in spans(len(images), rows):
+        filled, wanted = fill(images[span].to(device), rows), fill(targets[span].to(device), rows)
+        hits = torch.stack([judge(classifier, filled).argmax(1) == wanted for classifier in classifiers], 1)
+        verdicts.append((hits == targeted)[: span.stop - span.start].to(images.device))
+    return torch.cat(verdicts)
 
 
 class Ensemble:
@@ -44,8 +82,8 @@ class Ensemble:
         precision: Of the prepared copies.
 
     Raises:
-        TypeError: The classifiers are no sequence, or one cannot be called.
-        ValueError: There is none, there are not as many weights, or the members differ in their classes.
+        TypeError: A classifier cannot be called.
+        ValueError: There are not as many weights, or the members differ in their classes.
     """
 
     def __init__(
@@ -59,10 +97,6 @@ class Ensemble:
         targeted: bool,
         precision: Precision,
     ) -> None:
-        if isinstance(classifiers, nn.Module) or not isinstance(classifiers, Sequence):
-            raise TypeError(f"expected a sequence of classifiers, got {type(classifiers).__name__}; write [model]")
-        if not classifiers:
-            raise ValueError("expected at least one classifier, got none")
         if weights is not None and len(weights) != len(classifiers):
             raise ValueError(f"expected {len(classifiers)} weights, one a classifier, got {len(weights)}")
         if fusion != "loss" and any(isinstance(c, LossGradient) for c in classifiers):

@@ -107,14 +107,56 @@ def mean_probabilities(
     Asked of the original networks, in tiles, so that the ranking does not depend on how a network was prepared.
     """
     images = check.images(images)
-    rows = tile_size(tile, images.device)
-    parts = []
     with borrow(*classifiers):
-        for span in spans(len(images), rows):
-            filled = fill(images[span], rows)
-            probabilities = [judge(classifier, filled).softmax(1) for classifier in classifiers]
-            check.same_classes([p.shape[1] for p in probabilities])
-            parts.append(torch.stack(probabilities).mean(0)[: span.stop - span.start])
+        return _mean_probabilities(classifiers, images, tile_size(tile, images.device))
+
+
+def choose(
+    targets: Tensor | TargetPolicy,
+    classifiers: Sequence[object],
+    images: Float[Tensor, "n c h w"],
+    *,
+    classes: int,
+    labels: Int[Tensor, " n"] | None,
+    seeds: Sequence[int],
+    rows: int,
+) -> tuple[Int[Tensor, "n t"], Int[Tensor, " n"] | None]:
+    """The targets of images as a table, checked, on the images' device.
+
+    Args:
+        targets: Classes, (n,) or (n, t), or a policy that chooses them.
+        classifiers: Whom a policy asks, borrowed by the caller.
+        images: Float images in [0, 1].
+        classes: How many classes there are.
+        labels: The true classes; for a policy None means what the ensemble itself says.
+        seeds: One an image.
+        rows: Of a tile.
+
+    Returns:
+        The targets, and the labels if they are known by now.
+    """
+    n = len(images)
+    if labels is not None:
+        labels = check.labels(labels, n, classes).to(images.device)
+    if not isinstance(targets, Tensor):
+        if not callable(targets):
+            raise TypeError(f"expected targets as a tensor or a policy, got {type(targets).__name__}")
+        probabilities = _mean_probabilities(classifiers, images, rows)
+        labels = probabilities.argmax(1) if labels is None else labels
+        targets = targets(probabilities, labels, seeds)
+    table = targets if targets.ndim == 2 else targets.reshape(-1, 1)
+    for column in table.unbind(1):
+        check.labels(column, n, classes, "targets")
+    return table.to(images.device).long(), labels
+
+
+def _mean_probabilities(classifiers: Sequence[object], images: Tensor, rows: int) -> Tensor:
+    parts = []
+    for span in spans(len(images), rows):
+        filled = fill(images[span], rows)
+        probabilities = [judge(classifier, filled).softmax(1) for classifier in classifiers]
+        check.same_classes([p.shape[1] for p in probabilities])
+        parts.append(torch.stack(probabilities).mean(0)[: span.stop - span.start])
     return torch.cat(parts)
 
 

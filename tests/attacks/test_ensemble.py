@@ -118,6 +118,23 @@ def test_the_record_says_what_the_images_are():
     assert (result.gradient_norms > 0).all()
 
 
+def test_a_run_holds_its_members_once():
+    class Counting(torch.nn.Sequential):
+        held = 0
+
+        def eval(self):
+            Counting.held += 1
+            return super().eval()
+
+        def __deepcopy__(self, memo):
+            raise TypeError
+
+    model = Counting(toy_classifier())
+    prepared, Counting.held = prepare(model, IMAGES), 0
+    attack(steps=1).run([prepared], IMAGES, LeastLikely(2))
+    assert Counting.held == 1
+
+
 def test_without_labels_a_policy_leaves_out_what_the_ensemble_says():
     models = members()
     said = sum(model(IMAGES).softmax(1) for model in models).argmax(1)
@@ -195,6 +212,11 @@ def test_classifiers_of_one_ensemble_may_take_other_sizes():
             lambda: attack()(toy_classifier(), IMAGES, TARGETS),
             TypeError,
             r"sequence of classifiers, got Sequential; write \[model\]",
+        ),
+        (
+            lambda: attack()(Affine(torch.eye(2)), IMAGES, TARGETS),
+            TypeError,
+            r"sequence of classifiers, got Affine; write \[model\]",
         ),
         (lambda: attack()([], IMAGES, TARGETS), ValueError, "expected at least one classifier, got none"),
         (
