@@ -66,9 +66,10 @@ def verify(
 
 def _verdict(found: "AdversarialSet", count: int, more: int) -> str:
     layout, unseen = found.manifest.layout, f" ({more} of them not shown)" if more else ""
+    differences = f"{count} difference{'s' * (count > 1)}{unseen}"
     return (
-        f"{found.folder} is not what it says of itself: {count} difference{'s' * (count > 1)}{unseen}. It was made with "
-        f"torch {layout.torch} on {layout.processor}; elsewhere a verdict on the edge may come out otherwise"
+        f"{found.folder} is not what it says of itself: {differences}. It was made with torch {layout.torch} on "
+        f"{layout.processor}; elsewhere a verdict on the edge may come out otherwise"
     )
 
 
@@ -90,7 +91,7 @@ def _results(found: "AdversarialSet", networks: "list[LoadedModel]", outcome: "V
     differences = Row(
         name="differences", value=outcome.disagreeing, method="statements of the set that the measurement contradicts"
     )
-    settings: "dict[str, JsonValue]" = {
+    settings: dict[str, JsonValue] = {
         "method": manifest.method,
         **manifest.settings,
         "members": [*names[: len(manifest.members)]],
