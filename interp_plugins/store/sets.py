@@ -224,16 +224,20 @@ class AdversarialSet:
         Raises:
             ValueError: Shards are missing.
         """
-        if absent := self.missing():
-            named = ", ".join(lines.file_name(number) for number in absent[:3])
-            raise ValueError(
-                f"expected all {self.manifest.shards} shards of {self.folder}, {len(absent)} are missing "
-                f"({named}{', ...' * (len(absent) > 3)}); run the same command with --resume"
-            )
+        absent: list[str] = []
         records: list[tuple[str, str]] = []
         for number in range(self.manifest.shards):
-            line = self.line(number)
-            records.extend(zip(line.ids, line.records, strict=True))
+            try:
+                line = self._sized(number)
+            except (FileNotFoundError, ValueError):
+                absent.append(lines.file_name(number))
+            else:
+                records.extend(zip(line.ids, line.records, strict=True))
+        if absent:
+            raise ValueError(
+                f"expected all {self.manifest.shards} shards of {self.folder}, {len(absent)} are missing "
+                f"({', '.join(absent[:3])}{', ...' * (len(absent) > 3)}); run the same command with --resume"
+            )
         digest = hashlib.sha256(canonical(self.manifest.result_settings()))
         for name, record in sorted(records):
             digest.update(b"\n" + canonical([name, record]))
