@@ -26,12 +26,15 @@ class Outputs(dict[str, Tensor]):
 
 
 @contextmanager
-def record(model: nn.Module, layers: Sequence[str]) -> Iterator[Outputs]:
+def record(
+    model: nn.Module, layers: Sequence[str], reduce: Callable[[Tensor], Tensor] = Tensor.clone
+) -> Iterator[Outputs]:
     """Keep the latest output of each of `layers` while the body runs the model.
 
     Args:
         model: The network; its hooks are as before when the block ends.
         layers: Dotted names, as in `named_modules()`.
+        reduce: What is kept of an output, taken before the next layer runs; never the output itself.
 
     Yields:
         A dictionary from layer name to its latest output, with the autograd graph if there is one.
@@ -49,7 +52,7 @@ def record(model: nn.Module, layers: Sequence[str]) -> Iterator[Outputs]:
                 raise TypeError(
                     f"expected a tensor from layer {layer!r}, got {type(output).__name__}; name a layer inside it"
                 )
-            outputs[layer] = output.clone()
+            outputs[layer] = reduce(output)
 
         return hook
 
