@@ -1,12 +1,19 @@
 """Every example runs, small, and every recipe page quotes its example and shows no other Python."""
 
+import functools
 import importlib.util
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from stored_world import world
+
+from interp_plugins.cli import main
+from interp_plugins.demo import study
+from interp_plugins.store.sets import AdversarialSet
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -19,8 +26,17 @@ MARK = re.compile(r'^:(?:start-after|end-before): "(.+)"$', re.MULTILINE)
 
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return imported("attack_an_ensemble", monkeypatch)
+
+
+@pytest.fixture
+def keeper(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return imported("make_an_adversarial_set", monkeypatch)
+
+
+def imported(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script, as if it were imported."""
-    spec = importlib.util.spec_from_file_location("attack_an_ensemble", ROOT / "examples" / "attack_an_ensemble.py")
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -92,6 +108,41 @@ def test_real_networks_and_images_go_in_by_flags(example: ModuleType, data_folde
     assert list(result.rows) == [
         "imagenet_mobilenet_v1_025", "all of them at once", "imagenet_mobilenet_v1_050, not attacked"
     ]  # fmt: skip
+
+
+def test_a_set_is_what_it_says_and_an_altered_byte_is_noticed(keeper: ModuleType, capsys: pytest.CaptureFixture[str]):
+    result = keeper.main(SMALL)
+    assert result.wrong == ()
+    assert result.wrong_in_the_copy[0].startswith("shard 00000.safetensors: ")
+    assert result.rows["success/all members at once/all images"].denominator == 4
+    assert "4 pairs read back" in capsys.readouterr().out
+
+
+def test_a_set_that_the_recipe_leaves_is_verified_by_the_command(keeper: ModuleType, tmp_path: Path):
+    there = world(tmp_path)
+    words = [*(word for spec in there.specs for word in ("--model", spec)), "--data", str(tmp_path / "photos.npz")]
+    keeper.main([*words, "--out", str(there.set), "--size", "8", "--images", "3", "--targets", "2"])
+    assert len(AdversarialSet.open(there.set).manifest.data.ids) == 3
+    assert main(["attack", "verify", str(there.set)]) == 0
+
+
+@pytest.mark.slow
+def test_the_defaults_keep_a_set_as_the_recipe_says(keeper: ModuleType):
+    keeper.main([])
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_recipe_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    small = {"training": 32, "held_out": 16, "attacked": 4, "targets": 2, "width": 4, "epochs": 1, "steps": 1}
+    monkeypatch.setattr(study, "Settings", functools.partial(study.Settings, **small, size=32, compared=1))
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "recipes" / "make_an_adversarial_set.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^interp-plugins (.+)$", page, re.MULTILINE)
+    assert len(commands) == 5
+    for words in map(shlex.split, commands):
+        one = ["--processes", "1"] * (words[0] == "demo" or words[1] == "run")
+        assert main([*words, *one]) == 0, words
+    assert len(list((tmp_path / "pngs").rglob("*.png"))) == 40
 
 
 @pytest.mark.parametrize("page", RECIPES, ids=lambda page: page.stem)
