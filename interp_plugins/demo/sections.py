@@ -120,8 +120,9 @@ def stored(outcome: Outcome) -> Section:
         f"{before.numerator} of {before.denominator} attempts fooled all attacked networks at once; as stored, "
         f"{after.numerator} do. Type this to measure all of it again, and to look at one image:"
     )
-    digest = Text(f"The set's digest is {outcome.digest}. On this machine the same seed gives the same.")
-    return Section("Do not take our word for it", lead, (Code("\n".join(commands(outcome))), digest))
+    to_type, digest = Code("\n".join(commands(outcome))), Code(outcome.digest)
+    note = Text("The digest of the set, which the same seed gives again on this machine:")
+    return Section("Do not take our word for it", lead, (to_type, note, digest))
 
 
 def commands(outcome: Outcome) -> tuple[str, str]:
