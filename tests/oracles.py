@@ -167,3 +167,12 @@ def distance_ratio_pairs(clean, labels, attacked, targets, denominator):
                 ratios.append(math.dist(copy, centre(label, i)) / below)
             found.append(tuple(ratios))
     return found
+
+
+def taxonomy_distance(parents, a, b):
+    """The shortest of all ways from a up to a common ancestor and down to b; parents: a list of parents an id."""
+
+    def ways_up(name, steps=0):
+        return [(name, steps), *(way for parent in parents[name] for way in ways_up(parent, steps + 1))]
+
+    return min(up + down for above, up in ways_up(a) for other, down in ways_up(b) if above == other)
