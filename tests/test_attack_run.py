@@ -98,6 +98,7 @@ def test_the_results_count_what_the_flags_say(world: Path, capsys: pytest.Captur
     counts = {row.name: (row.numerator, row.denominator) for row in found.rows}
     assert counts == {name: (int(flags.sum()), 16 * 4) for name, flags in expected.items()}
     assert found.settings["set"] == made.manifest.digest
+    assert found == Results.read(world / "set" / "results.json")
     assert 0 < counts["success/all members at once"][0] < 16 * 4
 
 

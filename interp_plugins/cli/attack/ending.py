@@ -64,10 +64,11 @@ class Run:
 
 
 def finish(target_set: AdversarialSet, run: Run, as_json: bool) -> None:
-    """Seal the set, note the run, and print results.json or a few lines."""
+    """Seal the set, note the run, write results.json, and print it or a few lines."""
     digest = target_set.seal()
     run.note(target_set.folder)
     found = results(target_set, digest)
+    found.write(target_set.folder / "results.json")
     if as_json:
         typer.echo(found.to_json(), nl=False)
         return
