@@ -54,6 +54,7 @@ def test_the_same_settings_give_the_same_results_file(tmp_path, outcome):
     assert numbers.results(run(tmp_path)).to_json() == numbers.results(outcome).to_json()
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_results_of_one(tmp_path, outcome):
     two = run(tmp_path, processes=2)
     assert numbers.results(two).to_json() == numbers.results(outcome).to_json()
