@@ -31,7 +31,7 @@ class Curve:
     outside: int  # units whose LC lies beyond the edges
 
 
-def average(values: Float[Tensor, "*shape"]) -> Average:
+def average(values: Float[Tensor, "..."]) -> Average:
     """The mean of the values that are no nan.
 
     Example:

@@ -3,8 +3,8 @@
     r_1(x*) = |phi(x*) - mu_y |  /  mean over real x of class y of |phi(x) - mu_y |
     r_2(x*) = |phi(x*) - mu_y*|  /  mean over real x of class y of |phi(x) - mu_y*|
 
-phi is a representation, mu_c the mean of the real images of class c, y the true and y* the target class, |.| the
-Euclidean length. r_1 above 1: further from its own class than real images are. r_2 below 1: nearer to the target's.
+phi is a representation, mu_c the mean of the real images of class c, y the true and y* the target class; lengths are
+Euclidean. r_1 above 1: further from its own class than real images are. r_2 below 1: nearer to the target's.
 
 Dong et al. (arXiv:1708.05493, Fig. 5) print averages of r_1 and r_2 but no formula that we could reach. This one is our
 reconstruction; on CIFAR-10 networks it gave means and shapes of the paper's histograms. Its choices, all ours:
