@@ -47,17 +47,26 @@ def resident(name: str) -> float:
     raise KeyError(name)
 
 
+def count_what_is_in_use() -> None:
+    """Have Linux's malloc give freed memory back, which it keeps in holes that grow by chance; to be asked first."""
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**22)
+
+
+def forget_peak() -> None:
+    """Let "VmHWM" begin anew from what is in use now."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def measure(job: Job) -> float:
     """Peak MB of an attack above what the process held before it."""
     torch.set_num_threads(1)
-    # Linux's malloc keeps freed memory, in holes that grow by chance; what is asked here is how much is in use at once
-    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**22)
+    count_what_is_in_use()
     example = workload.pictures(1, job.size)
     members = [prepare(workload.network(name, seed, job.size), example) for seed, name in enumerate(job.networks)]
     attack = EnsembleOptimization(steps=job.steps, tile=job.rows)
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
+    forget_peak()
     before = resident("VmRSS")
     for part in range(job.parts):
         images = workload.pictures(2 * job.rows, job.size, seed=part)
