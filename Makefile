@@ -66,7 +66,7 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/python $(INSTALL) -e ".[vision,art,test]"
+	$(BIN)/python $(INSTALL) -e ".[vision,art,wordnet,test]"
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.demo
@@ -74,7 +74,7 @@ $(VENV)/.lint: $(VENV)/.demo
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.demo
-	$(BIN)/python $(INSTALL) "foolbox>=3.3.4"
+	$(BIN)/python $(INSTALL) -e ".[wordnet]" "foolbox>=3.3.4"
 	@touch $@
 
 # The docs need their tools alone, not the package and its PyTorch: the extra's names are read, not installed as an extra.

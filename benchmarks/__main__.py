@@ -8,12 +8,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import attack, attack_memory, startup
+from benchmarks import attack, attack_memory, exemplars, startup, store, taxonomy
 
 BENCHMARKS: dict[str, Callable[[list[str]], Any]] = {
     "startup": startup.main,
     "memory": attack_memory.main,
     "attack": attack.main,
+    "taxonomy": taxonomy.main,
+    "exemplars": exemplars.main,
+    "store": store.main,
 }
 
 

@@ -173,7 +173,7 @@ def test_a_table_that_was_changed_by_hand_is_found_out(tmp_path: Path):
     assert "| 0 | 1 | a | 2 |\n<!-- end -->\nafter" in renew(page)
 
 
-@pytest.mark.parametrize("name", ["startup", "attack", "memory"])
+@pytest.mark.parametrize("name", ["startup", "attack", "memory", "taxonomy"])
 def test_the_one_command_knows_the_benchmark(name: str, capsys: pytest.CaptureFixture[str]):
     from benchmarks.__main__ import BENCHMARKS, main
 
@@ -184,11 +184,11 @@ def test_the_one_command_knows_the_benchmark(name: str, capsys: pytest.CaptureFi
 
 
 def test_the_one_command_refuses_what_it_does_not_know(capsys: pytest.CaptureFixture[str]):
-    from benchmarks.__main__ import main
+    from benchmarks.__main__ import BENCHMARKS, main
 
     with pytest.raises(SystemExit, match="2"):
         main(["atack"])
-    assert "There are startup, memory, attack." in capsys.readouterr().out
+    assert f"There are {', '.join(BENCHMARKS)}." in capsys.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore")  # of the other libraries
@@ -203,6 +203,32 @@ def test_the_speed_benchmark_runs_small_and_has_a_row_for_each_variant_that_was_
     for name in ("interp-plugins fp32", "interp-plugins bf16", "floor", "TransferAttack ENS", "textbook Adam loop"):
         assert f"\n| {name}" in shown
     assert "ART" not in shown
+
+
+def test_the_taxonomy_benchmark_runs_small_and_says_what_is_equal(monkeypatch: pytest.MonkeyPatch):
+    from benchmarks import taxonomy
+
+    monkeypatch.setattr(taxonomy, "synsets", lambda ids, folder: [Synset() for _ in ids])
+    shown = taxonomy.main(["--classes", "3", "--rounds", "1"])
+    assert shown.count("equal everywhere") == 1  # nltk with itself
+    assert shown.count("3 pairs differ") == 3
+
+
+class Synset:
+    """Stands in for nltk's: whatever the two, they are 99 apart."""
+
+    def shortest_path_distance(self, other: "Synset") -> int:
+        return 99
+
+
+def test_the_taxonomy_benchmark_without_wordnet_says_so(monkeypatch: pytest.MonkeyPatch):
+    from benchmarks import taxonomy
+
+    def nowhere(ids: tuple[str, ...], folder: Path | None) -> list[object]:
+        raise FileNotFoundError("nltk finds no WordNet")
+
+    monkeypatch.setattr(taxonomy, "synsets", nowhere)
+    assert "| nltk | not run: FileNotFoundError: nltk finds no WordNet" in taxonomy.main(["--classes", "3"])
 
 
 @pytest.mark.slow

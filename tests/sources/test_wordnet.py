@@ -3,6 +3,8 @@
 import gzip
 import json
 import random
+import re
+import runpy
 import sys
 import threading
 import zipfile
@@ -217,6 +219,22 @@ def test_without_nltk_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "nltk.data", None)
     with pytest.raises(HostMissing, match=r"pip install 'interp-plugins\[wordnet\]'"):
         wordnet.read([DOG])
+
+
+def test_the_python_of_the_page_on_wordnet_runs_and_prints_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    pytest.importorskip("nltk")
+    page = Path(__file__).parents[2] / "docs" / "sources_wordnet.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    write_corpus(tmp_path / "nltk_data", {**NOUNS, "n02958343": ("car", [("@", ENTITY)])})
+    (tmp_path / "page.py").write_text("".join(blocks))
+    runpy.run_path("page.py")
+    said = re.findall(r"^print.*  # (.*)$", "".join(blocks), re.MULTILINE)
+    shown = capsys.readouterr().out.splitlines()
+    assert len(said) == 3
+    assert [shown[0], shown[1], shown[3]] == said
 
 
 @pytest.mark.real
