@@ -51,7 +51,9 @@ def launch(given: Request, count: int) -> None:
         KeyboardInterrupt: This process was told to stop, or one of them was stopped or killed; the others were ended.
         typer.Exit: One of them failed and has said why; the code is its own.
     """
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it would tell, we tell ourselves
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):  # each of them has a level of its own
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what it would tell, we tell ourselves
     os.environ["OMP_NUM_THREADS"] = "1"
     with TemporaryDirectory() as logs:
         config = LaunchConfig(
