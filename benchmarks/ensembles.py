@@ -32,7 +32,7 @@ from interp_plugins.attacks.targets import parse
 from interp_plugins.foundation.prepare import Prepared, judge, prepare
 from interp_plugins.foundation.tiles import fill, spans
 from interp_plugins.report.results import Input, Results, Row, rate
-from interp_plugins.sources import cifar, models
+from interp_plugins.sources import models
 from interp_plugins.sources.images import ImageSet, load
 
 PART = 8  # images: one tile of the attack on a CPU
@@ -57,13 +57,8 @@ class Study:
         return EnsembleOptimization(steps=self.steps, balance=self.balance, tile=PART)
 
     def image_set(self) -> ImageSet:
-        """Return the images, from CIFAR-10 in either of its forms or from what `sources.images` reads."""
-        folder = Path(self.data)
-        if (folder / "data_batch_1").is_file():
-            return cifar.from_batches(folder)
-        if (folder / "labels.npy").is_file():
-            return cifar.from_tiles(folder)
-        return load(folder, self.size)
+        """Return the images."""
+        return load(self.data, self.size)
 
 
 @dataclass(frozen=True)
