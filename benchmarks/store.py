@@ -44,12 +44,12 @@ from interp_plugins.attacks.targets import parse
 from interp_plugins.foundation.prepare import prepare
 from interp_plugins.sources import images, models, weights
 from interp_plugins.store.dataset import AdversarialImages
+from interp_plugins.store.drafts import ShardDraft
 from interp_plugins.store.export import export_png
 from interp_plugins.store.generate import Generator
 from interp_plugins.store.manifest import Member
 from interp_plugins.store.plan import plan
 from interp_plugins.store.sets import AdversarialSet
-from interp_plugins.store.shards import ShardDraft
 from interp_plugins.store.verify import verify
 
 CLASSES = 1000  # of torchvision's networks

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from interp_plugins.store.drafts import ShardDraft
 from interp_plugins.store.manifest import Data, Layout, Manifest, Member
 from interp_plugins.store.sets import AdversarialSet
-from interp_plugins.store.shards import ShardDraft
 
 
 def sha256(text: str) -> str:

@@ -14,10 +14,10 @@ from interp_plugins.foundation.randomness import seeds
 from interp_plugins.sources import images, models
 from interp_plugins.sources.images import ImageSet
 from interp_plugins.sources.weights import digest
+from interp_plugins.store.drafts import ShardDraft
 from interp_plugins.store.judging import says
 from interp_plugins.store.manifest import Data, Layout, Manifest, Member
 from interp_plugins.store.sets import AdversarialSet
-from interp_plugins.store.shards import ShardDraft
 
 NETS = """
 import torch

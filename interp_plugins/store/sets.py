@@ -25,9 +25,10 @@ from torch import Tensor
 from interp_plugins.foundation.files import keep_names, write_new, write_whole
 from interp_plugins.store import disk, drafts, lines
 from interp_plugins.store.disk import explained
+from interp_plugins.store.drafts import ShardDraft
 from interp_plugins.store.lines import Line
 from interp_plugins.store.manifest import Manifest, canonical
-from interp_plugins.store.shards import Shard, ShardDraft, opened, write_tensors
+from interp_plugins.store.shards import Shard, opened, write_tensors
 
 Judge = Callable[[Tensor, Tensor], Tensor]
 

@@ -19,10 +19,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from interp_plugins.store.drafts import ShardDraft, changes
-from interp_plugins.store.lines import record_digests
-
-__all__ = ["Shard", "ShardDraft", "changes", "opened", "record_digests", "write_tensors"]
+from interp_plugins.store.drafts import ShardDraft
 
 # name, dtype and its codes in safetensors and numpy, in the order in which they lie in the file
 TENSORS = (

@@ -17,11 +17,12 @@ from torch import Tensor
 from interp_plugins.attacks.targets import mean_probabilities, parse
 from interp_plugins.foundation.prepare import device_of
 from interp_plugins.foundation.randomness import seeds
+from interp_plugins.store.drafts import changes
 from interp_plugins.store.images import Images, places
 from interp_plugins.store.judging import says
 from interp_plugins.store.manifest import Manifest
 from interp_plugins.store.sets import AdversarialSet
-from interp_plugins.store.shards import Shard, changes
+from interp_plugins.store.shards import Shard
 
 SHOWN = 10  # disagreements that are told one by one; the others are counted
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from interp_plugins.sources import models
 from interp_plugins.store import lines, verify
+from interp_plugins.store.lines import record_digests
 from interp_plugins.store.sets import AdversarialSet
-from interp_plugins.store.shards import record_digests
 
 
 @pytest.fixture(scope="module")

@@ -29,8 +29,8 @@ def show(
     from interp_plugins.cli.attack import stored
     from interp_plugins.foundation.files import write_whole
     from interp_plugins.report.example import Example, draw
+    from interp_plugins.store.drafts import changes
     from interp_plugins.store.images import places
-    from interp_plugins.store.shards import changes
 
     found = stored.finished(folder)
     manifest = found.manifest
