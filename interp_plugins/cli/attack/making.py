@@ -119,10 +119,9 @@ def work(given: Request, loaded: Inputs, target_set: AdversarialSet, place: Plac
         for fault in target_set.faults(todo):
             typer.echo(f"{fault}; it is made again", err=True)
         tell = Tell(target_set.folder, place, orphan_stops=given.worker)
-        if loaded.device.type == "cuda":
-            torch.backends.cudnn.deterministic = (
-                True  # the process is the command's own; resumed, it gives the same bits
-            )
+        if loaded.device.type == "cuda":  # the process is the command's own, and fp32 is to mean fp32
+            torch.backends.cudnn.deterministic = True
+            torch.backends.cudnn.allow_tf32 = False
         generator = Generator(
             target_set,
             [module.to(loaded.device) for module in loaded.modules],
