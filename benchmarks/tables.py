@@ -29,7 +29,10 @@ def cell(row: Row) -> str:
 
 
 def one(results: Results) -> str:
-    """Three tables of one run: rates over both populations, the networks, and the sizes of what the attack did."""
+    """Three tables of one run: rates over both populations, the networks, and the sizes of what the attack did.
+
+    A set that was measured again has no gradients to show.
+    """
     networks = [row for row in results.rows if row.name.startswith("accuracy/")]
     norms = {row.name.partition("/")[2]: f"{row.value:.3g}" for row in results.rows if row.name.startswith("gradient")}
     names = [row.name.partition("/")[2] for row in networks]
@@ -44,8 +47,11 @@ def one(results: Results) -> str:
                 ],
             ),
             _table(
-                ["network", "accuracy on the clean images", "mean gradient norm"],
-                [[name, cell(row), norms.get(name, "held out")] for name, row in zip(names, networks, strict=True)],
+                ["network", "accuracy on the clean images", *["mean gradient norm"] * bool(norms)],
+                [
+                    [name, cell(row), *[norms.get(name, "held out")] * bool(norms)]
+                    for name, row in zip(names, networks, strict=True)
+                ],
             ),
             _table(["", *WORDS], [[size, *values] for size, values in zip(SIZES, sizes, strict=True)]),
         ]

@@ -173,7 +173,7 @@ def test_a_table_that_was_changed_by_hand_is_found_out(tmp_path: Path):
     assert "| 0 | 1 | a | 2 |\n<!-- end -->\nafter" in renew(page)
 
 
-@pytest.mark.parametrize("name", ["startup", "attack", "memory", "taxonomy"])
+@pytest.mark.parametrize("name", ["startup", "attack", "memory", "taxonomy", "exemplars", "store"])
 def test_the_one_command_knows_the_benchmark(name: str, capsys: pytest.CaptureFixture[str]):
     from benchmarks.__main__ import BENCHMARKS, main
 
