@@ -176,3 +176,30 @@ def taxonomy_distance(parents, a, b):
         return [(name, steps), *(way for parent in parents[name] for way in ways_up(parent, steps + 1))]
 
     return min(up + down for above, up in ways_up(a) for other, down in ways_up(b) if above == other)
+
+
+def prediction_differences(model, layer, image, target, score, off=None, laplace=None):
+    """S(c | x) - S(c | x without unit i) for each unit i, by one pass of the whole model each."""
+
+    def scored(unit):
+        def ablate(_module, _inputs, output):
+            changed = output.clone()
+            if unit is not None:
+                changed[:, unit] = off[unit] if off else 0
+            units.append(output.shape[1])
+            return changed
+
+        handle = model.get_submodule(layer).register_forward_hook(ablate)
+        with torch.no_grad():
+            logits = [float(value) for value in model(image[None])[0]]
+        handle.remove()
+        if score == "logit":
+            return logits[target]
+        p = math.exp(-cross_entropy(logits, target))
+        if laplace:
+            p = (p * laplace + 1) / (laplace + len(logits))
+        return p if score == "prob" else math.log2(p / (1 - p))
+
+    units = []
+    clean = scored(None)
+    return [clean - scored(unit) for unit in range(units[0])]
