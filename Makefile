@@ -61,16 +61,16 @@ clean:   ## remove the environments and what was built
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.python pyproject.toml
-	$(BIN)/python $(INSTALL) -e ".[vision,art]"
+	$(BIN)/python $(INSTALL) -e ".[vision,art,captum]"
 	$(TORCHATTACKS)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/python $(INSTALL) -e ".[vision,art,wordnet,test]"
+	$(BIN)/python $(INSTALL) -e ".[vision,art,captum,wordnet,test]"
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.demo
-	$(BIN)/python $(INSTALL) -e ".[vision,art,lint]"
+	$(BIN)/python $(INSTALL) -e ".[vision,art,captum,lint]"
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.demo

@@ -9,7 +9,7 @@ from pathlib import Path
 import interp_plugins
 from interp_plugins import get, methods
 
-PACKAGES = ("interp_plugins", "interp_torchattacks", "interp_art")
+PACKAGES = ("interp_plugins", "interp_torchattacks", "interp_art", "interp_captum")
 installed = Path(sysconfig.get_path("purelib")).resolve()
 imported = 0
 
@@ -26,7 +26,7 @@ for name in PACKAGES:
             imported += 1
 
 records = methods()
-if missing := {None, "torchattacks", "art"} - {record.host for record in records}:
+if missing := {None, "torchattacks", "art", "captum"} - {record.host for record in records}:
     sys.exit(f"no record for {missing}: an entry point is missing in the wheel")
 for record in records:
     get(record.name, host=record.host)

@@ -75,7 +75,14 @@ ART: Final = Host(
     extra=True,
     namespaces={"attack": "art.attacks.evasion"},
 )
-HOSTS: Final = {host.name: host for host in (ART, TORCHATTACKS)}
+CAPTUM: Final = Host(
+    name="captum",
+    distribution="captum",
+    version=">=0.9",
+    extra=True,
+    namespaces={"attack": "captum.robust"},
+)
+HOSTS: Final = {host.name: host for host in (ART, CAPTUM, TORCHATTACKS)}
 
 
 def host_called(name: str) -> Host:

@@ -1,9 +1,10 @@
 """Add our classes to a host's own namespace, for code that looks attacks up by name, and take them away again.
 
-Neither torchattacks nor ART has a registry. `install("torchattacks")` sets attributes on its module (and lengthens its
-`__all__`), so that `getattr(torchattacks, "EnsembleOptimization")` works; a class keeps its own `__module__`, so that
-its pickles load without `install`. Nothing happens on import, and only names that are new to the host are added.
-Type checkers do not see names that are added this way; code that can, should import from the adapter package instead.
+Neither torchattacks nor ART nor Captum has a registry. `install("torchattacks")` sets attributes on its module (and
+lengthens its `__all__`), so that `getattr(torchattacks, "EnsembleOptimization")` works; a class keeps its own
+`__module__`, so that its pickles load without `install`. Nothing happens on import, and only names that are new to the
+host are added. Type checkers do not see names that are added this way; code that can, should import from the adapter
+package instead.
 """
 
 from collections.abc import Sequence

@@ -19,6 +19,7 @@ HOSTLESS = "the core knows no host"
 APART = "adapters know nothing of each other"
 TORCHATTACKS_ALONE = "the torchattacks adapter knows one host"
 ART_ALONE = "the ART adapter knows one host"
+CAPTUM_ALONE = "the Captum adapter knows one host"
 FLOORS = "floors import downwards, families never each other"
 LIGHT = "the registry needs neither torch nor numpy"
 NO_FOLDER = "nothing imports through the folder adapters"
@@ -33,6 +34,8 @@ FORBIDDEN = [
     ("interp_torchattacks/__init__.py", "import interp_art", APART),
     ("interp_torchattacks/__init__.py", "import art", TORCHATTACKS_ALONE),
     ("interp_art/__init__.py", "import torchattacks", ART_ALONE),
+    ("interp_captum/__init__.py", "import interp_art", APART),
+    ("interp_captum/__init__.py", "import torchattacks", CAPTUM_ALONE),
     ("interp_plugins/foundation/__init__.py", "from interp_plugins import attacks", FLOORS),
     ("interp_plugins/attacks/__init__.py", "import interp_plugins.sources", FLOORS),
     ("interp_plugins/sources/__init__.py", "import interp_plugins.report", FLOORS),

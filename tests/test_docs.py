@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts and "api" not in page.parts)
 TYPED = sorted([*PAGES, *ROOT.glob("*.md")])
-OWN = ("interp_plugins.", "interp_torchattacks.", "interp_art.")  # plugins of others have their own docs
+# plugins of others have their own docs
+OWN = ("interp_plugins.", "interp_torchattacks.", "interp_art.", "interp_captum.")
 
 HOST = re.compile(r"^(?:>>>|\.\.\.)\s+(?:import|from)\s+interp_(torchattacks|art|captum)\b", re.MULTILINE)
 
@@ -110,7 +111,7 @@ def test_recipes_show_no_python_but_quotations():
     assert written == []
 
 
-@pytest.mark.parametrize("host", ["torchattacks", "art"])
+@pytest.mark.parametrize("host", ["torchattacks", "art", "captum"])
 def test_the_readme_shows_a_session_for_the_host(host: str):
     assert [session for session in README if host in HOST.findall(session)]
 

@@ -22,7 +22,7 @@ def loaded_by(code: str) -> set[str]:
         "import interp_plugins",
         "import interp_plugins; interp_plugins.methods()",
         "import interp_plugins; interp_plugins.install, interp_plugins.uninstall, interp_plugins.__version__",
-        "import interp_torchattacks, interp_art",
+        "import interp_torchattacks, interp_art, interp_captum",
         "from interp_plugins.cli import main; assert main(['--help']) == 0",
         "from interp_plugins.cli import main; assert main(['--version']) == 0",
         "from interp_plugins.cli import main; assert main(['attack', '--help']) == 0",

@@ -96,13 +96,13 @@ def test_a_name_that_the_host_uses_for_something_else_is_refused_and_nothing_is_
 
 def test_an_unknown_host_is_answered_with_the_nearest():
     with pytest.raises(
-        UnknownMethod, match="expected a host out of art, torchattacks, got 'torchatacks'; did you mean"
+        UnknownMethod, match="expected a host out of art, captum, torchattacks, got 'torchatacks'; did you mean"
     ):
         interp_plugins.install("torchatacks")
 
 
 def test_installing_into_no_host_is_refused():
-    with pytest.raises(ValueError, match="expected at least one host out of art, torchattacks, got none"):
+    with pytest.raises(ValueError, match="expected at least one host out of art, captum, torchattacks, got none"):
         interp_plugins.install()
 
 
@@ -145,6 +145,7 @@ except ImportError as error:
     ("module", "distribution", "line"),
     [
         ("art", "adversarial-robustness-toolbox", 'pip install "interp-plugins[art]"'),
+        ("captum", "captum", 'pip install "interp-plugins[captum]"'),
         ("torchattacks", "torchattacks", 'pip install "interp-plugins[torchattacks]"'),
     ],
 )
@@ -198,12 +199,19 @@ def test_another_projects_package_of_a_hosts_name_is_not_taken_for_it(tmp_path: 
 
 
 @pytest.mark.host
-@pytest.mark.parametrize(("host", "place"), [("torchattacks", "torchattacks"), ("art", "art.attacks.evasion")])
-def test_the_real_host_finds_our_class_by_its_name(host: str, place: str):
+@pytest.mark.parametrize(
+    ("host", "place", "module"),
+    [
+        ("torchattacks", "torchattacks", "interp_torchattacks.attacks"),
+        ("art", "art.attacks.evasion", "interp_art.attacks"),
+        ("captum", "captum.robust", "interp_captum.perturbations"),
+    ],
+)
+def test_the_real_host_finds_our_class_by_its_name(host: str, place: str, module: str):
     pytest.importorskip(host)
     code = (
         f"import importlib, interp_plugins\nplace = importlib.import_module({place!r})\n"
         f"with interp_plugins.install({host!r}):\n    print(place.EnsembleOptimization.__module__)\n"
         "print(hasattr(place, 'EnsembleOptimization'))"
     )
-    assert fresh(code).split() == [f"interp_{host}.attacks", "False"]
+    assert fresh(code).split() == [module, "False"]

@@ -58,7 +58,7 @@ def test_methods_can_be_chosen_by_kind():
         (lambda: interp_plugins.get("PGD", host="art"), "there is no method 'PGD' for art; there is get('PGD')"),
         (
             lambda: interp_plugins.get("PGD", host="arts"),
-            "expected a host out of art, torchattacks, got 'arts'; did you",
+            "expected a host out of art, captum, torchattacks, got 'arts'; did you",
         ),
         (
             lambda: interp_plugins.methods(kind="atack"),

@@ -2,6 +2,6 @@
 
 from importlib.util import find_spec
 
-HOSTS = {"torchattacks": "torchattacks", "art": "art"}
+HOSTS = {"torchattacks": "torchattacks", "art": "art", "captum": "captum"}
 
 collect_ignore_glob = [f"*{name}*.py" for name, package in HOSTS.items() if find_spec(package) is None]

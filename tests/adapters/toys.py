@@ -1,4 +1,4 @@
-"""What the tests of both adapters attack: small networks of 12 classes, which can be pickled."""
+"""What the tests of the adapters attack: small networks of 12 classes, which can be pickled."""
 
 import torch
 from torch import Tensor, nn

@@ -1,0 +1,42 @@
+"""Our attacks as Captum's own: they are `captum.robust.Perturbation`s and run inside Captum's own tools.
+
+Importing this package does not import Captum; fetching a class from it does.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from interp_plugins.hookspecs import Method, hookimpl
+from interp_plugins.hosts import fetch_attribute
+
+if TYPE_CHECKING:
+    from interp_captum.perturbations import EnsembleOptimization as EnsembleOptimization
+    from interp_captum.perturbations import PredictedLabelFGSM as PredictedLabelFGSM
+
+__all__ = ["EnsembleOptimization", "PredictedLabelFGSM"]
+
+
+@hookimpl
+def interp_methods() -> Iterator[Method]:
+    """Yield the methods for Captum."""
+    yield Method(
+        name="EnsembleOptimization",
+        kind="attack",
+        host="captum",
+        target="interp_captum.perturbations:EnsembleOptimization",
+        summary="Adam on the pixels until a forward function and its surrogates at once say the target",
+        paper="arXiv:1708.05493",
+    )
+    yield Method(
+        name="PredictedLabelFGSM",
+        kind="attack",
+        host="captum",
+        target="interp_captum.perturbations:PredictedLabelFGSM",
+        summary="one step away from what the forward function itself says, so that no label leaks",
+        paper="arXiv:1611.01236",
+    )
+
+
+def __getattr__(name: str) -> Any:
+    """Import a class when it is first asked for, or say how to get Captum."""
+    return fetch_attribute(interp_methods(), __name__, name)
