@@ -203,3 +203,28 @@ def prediction_differences(model, layer, image, target, score, off=None, laplace
     units = []
     clean = scored(None)
     return [clean - scored(unit) for unit in range(units[0])]
+
+
+def discrepancy(model, layer, image, units, patch, stride, at, difference):
+    """What each unit's activation loses when the patch covers each place of the grid: lists (unit, row, column)."""
+
+    def maps(picture):
+        kept = []
+        handle = model.get_submodule(layer).register_forward_hook(lambda m, i, output: kept.append(output[0].tolist()))
+        with torch.no_grad():
+            model.eval()(picture[None])
+        handle.remove()
+        return kept[0]
+
+    def lost(unit, row, column):
+        covered = image.clone()
+        covered[:, row : row + side, column : column + side] = patch
+        after = maps(covered)[unit]
+        top = max(max(line) for line in clean[unit])
+        peak = next((i, j) for i, line in enumerate(clean[unit]) for j, value in enumerate(line) if value == top)
+        value = top - (after[peak[0]][peak[1]] if at == "peak" else max(max(line) for line in after))
+        return abs(value) if difference == "absolute" else value
+
+    side, clean = patch.shape[-1], maps(image)
+    starts = [range(0, length - side + 1, stride) for length in image.shape[1:]]
+    return [[[lost(unit, row, column) for column in starts[1]] for row in starts[0]] for unit in units]

@@ -211,7 +211,7 @@ class _At:
     def ablated(self, units: Tensor) -> Tensor:
         """The image's maps once for each unit, with that unit ablated."""
         maps = self.copies()
-        maps[torch.arange(self.rows), units] = _over_places(self.off[units], maps[:, 0])
+        maps[torch.arange(self.rows, device=units.device), units] = _over_places(self.off[units], maps[:, 0])
         return maps
 
     def logits(self, maps: Tensor) -> Tensor:
