@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import attack, attack_memory, exemplars, startup, store, taxonomy
+from benchmarks import attack, attack_memory, exemplars, influence, startup, store, taxonomy
 
 BENCHMARKS: dict[str, Callable[[list[str]], Any]] = {
     "startup": startup.main,
@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, Callable[[list[str]], Any]] = {
     "attack": attack.main,
     "taxonomy": taxonomy.main,
     "exemplars": exemplars.main,
+    "influence": influence.main,
     "store": store.main,
 }
 

@@ -15,6 +15,7 @@ def test_the_python_of_the_page_on_influence_runs(tmp_path, capsys):
     assert lines[2:] == ["known [4, 4, 4, 4]", "estimates (4, 8)"]
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_influence_runs_small_and_compares_the_numbers(monkeypatch):
     pytest.importorskip("torchvision")
     pytest.importorskip("captum")
