@@ -80,7 +80,7 @@ CAPTUM: Final = Host(
     distribution="captum",
     version=">=0.9",
     extra=True,
-    namespaces={"attack": "captum.robust"},
+    namespaces={"attack": "captum.robust", "measure": "captum.metrics"},
 )
 HOSTS: Final = {host.name: host for host in (ART, CAPTUM, TORCHATTACKS)}
 

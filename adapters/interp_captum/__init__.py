@@ -1,4 +1,4 @@
-"""Our attacks as Captum's own: they are `captum.robust.Perturbation`s and run inside Captum's own tools.
+"""Our attacks as perturbations that run inside Captum's own tools, and evaluators of layers in Captum's manner.
 
 Importing this package does not import Captum; fetching a class from it does.
 """
@@ -10,10 +10,11 @@ from interp_plugins.hookspecs import Method, hookimpl
 from interp_plugins.hosts import fetch_attribute
 
 if TYPE_CHECKING:
+    from interp_captum.exemplars import NeuronExemplars as NeuronExemplars
     from interp_captum.perturbations import EnsembleOptimization as EnsembleOptimization
     from interp_captum.perturbations import PredictedLabelFGSM as PredictedLabelFGSM
 
-__all__ = ["EnsembleOptimization", "PredictedLabelFGSM"]
+__all__ = ["EnsembleOptimization", "NeuronExemplars", "PredictedLabelFGSM"]
 
 
 @hookimpl
@@ -34,6 +35,14 @@ def interp_methods() -> Iterator[Method]:
         target="interp_captum.perturbations:PredictedLabelFGSM",
         summary="one step away from what the forward function itself says, so that no label leaks",
         paper="arXiv:1611.01236",
+    )
+    yield Method(
+        name="NeuronExemplars",
+        kind="measure",
+        host="captum",
+        target="interp_captum.exemplars:NeuronExemplars",
+        summary="the images that each unit of some layers answers most strongly, in one pass",
+        paper="arXiv:1708.05493",
     )
 
 
