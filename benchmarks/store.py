@@ -61,6 +61,7 @@ class Work:
 
     folder: Path
     networks: tuple[str, ...]  # torchvision's names
+    count: int  # images that are attacked, where only time is measured
     targets: int
     steps: int
     tile: int = 8
@@ -106,7 +107,7 @@ class Maker:
 
     def attack(self) -> list[Tensor]:
         """The attack alone, a tile of images at a time."""
-        n, tile, policy = len(self.clean), self.work.tile, parse(self.work.policy)
+        n, tile, policy = self.work.count, self.work.tile, parse(self.work.policy)
         parts = (range(at, min(at + tile, n)) for at in range(0, n, tile))
         return [
             self.work.method(
@@ -117,7 +118,9 @@ class Maker:
 
     def store(self) -> AdversarialSet:
         """A whole set in a folder of its own."""
-        manifest = plan(self.work.method, self.work.policy, self.members, self.clean, str(self.work.folder))
+        manifest = plan(
+            self.work.method, self.work.policy, self.members, self.clean, str(self.work.folder), count=self.work.count
+        )
         made = AdversarialSet.create(self.work.folder / f"set-{next(self._number)}", manifest)
         self.generator(made).make(range(manifest.shards))
         made.seal()
@@ -146,7 +149,7 @@ def cost(work: Work, rounds: int, watch: Callable[[int, str], None]) -> str:
         "verify": partial(maker.verify, made),
     }
     timing = interleave(jobs, rounds, watch=watch)
-    records = len(maker.clean) * work.targets
+    records = work.count * work.targets
     lines = ["| | CPU s a record | / the attack alone |", "|---|---|---|"]
     lines += [
         f"| {name} | {median(seconds) / records:.4f} | {_ratio(timing, name, 'attack alone')} |"
@@ -198,7 +201,18 @@ def processes(work: Work, counts: Sequence[int]) -> str:
         out = work.folder / f"run-{number}"
         words = ["attack", "run", *(word for spec in work.specs for word in ("--model", spec))]
         words += ["--data", str(work.folder / "images.npz"), "--targets", work.policy, "--steps", str(work.steps)]
-        words += ["--tile", str(work.tile), "--device", "cpu", "--processes", str(number), "--out", str(out)]
+        words += [
+            "--limit",
+            str(work.count),
+            "--tile",
+            str(work.tile),
+            "--device",
+            "cpu",
+            "--processes",
+            str(number),
+            "--out",
+            str(out),
+        ]
         start = perf_counter()
         subprocess.run([sys.executable, "-m", "interp_plugins", *words], check=True, capture_output=True)
         wall = perf_counter() - start
@@ -289,7 +303,8 @@ def main(words: Sequence[str] | None = None) -> str:
         console.print(f"round {number} of {given.rounds}: {name}")
 
     with TemporaryDirectory() as place:
-        work = Work(Path(place), tuple(given.network or ("resnet18", "squeezenet1_1")), given.targets, given.steps)
+        networks = tuple(given.network or ("resnet18", "squeezenet1_1"))
+        work = Work(Path(place), networks, given.images, given.targets, given.steps)
         work.write(max(given.images, 4 * (1 + max(given.shards))), given.size)
         tables = {
             "reading": reading(work.folder, given.records, given.record_size, given.rounds, watch),
