@@ -201,18 +201,8 @@ def processes(work: Work, counts: Sequence[int]) -> str:
         out = work.folder / f"run-{number}"
         words = ["attack", "run", *(word for spec in work.specs for word in ("--model", spec))]
         words += ["--data", str(work.folder / "images.npz"), "--targets", work.policy, "--steps", str(work.steps)]
-        words += [
-            "--limit",
-            str(work.count),
-            "--tile",
-            str(work.tile),
-            "--device",
-            "cpu",
-            "--processes",
-            str(number),
-            "--out",
-            str(out),
-        ]
+        words += ["--limit", str(work.count), "--tile", str(work.tile), "--device", "cpu"]
+        words += ["--processes", str(number), "--out", str(out)]
         start = perf_counter()
         subprocess.run([sys.executable, "-m", "interp_plugins", *words], check=True, capture_output=True)
         wall = perf_counter() - start
