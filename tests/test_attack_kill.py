@@ -157,6 +157,15 @@ def test_one_of_two_processes_killed_ends_the_other_and_leaves_what_resume_compl
     assert bits(out) == bits(world / "undisturbed")
 
 
+@pytest.fixture
+def hearing() -> Iterator[None]:
+    """A suite that a shell runs in the background ignores Ctrl-C, and what it starts would as well."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hearing")
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("processes", [1, 2])
 def test_told_to_stop_it_ends_with_4_and_leaves_no_process(

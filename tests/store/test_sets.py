@@ -499,7 +499,8 @@ def test_a_disk_that_is_really_full_keeps_what_is_finished(tmp_path: Path):
 @contextmanager
 def reader(made: AdversarialSet) -> Iterator[Path]:
     """A copy of a set in a folder that this process may read and not write, also where the suite runs as root."""
-    folder, root = Path(tempfile.mkdtemp()), os.geteuid() == 0
+    root = os.geteuid() == 0
+    folder = Path(tempfile.mkdtemp(dir="/tmp" if root else None))  # the suite's own folder may be closed to others
     shutil.copytree(made.folder, folder / "set")
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
