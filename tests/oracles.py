@@ -228,3 +228,31 @@ def discrepancy(model, layer, image, units, patch, stride, at, difference):
     side, clean = patch.shape[-1], maps(image)
     starts = [range(0, length - side + 1, stride) for length in image.shape[1:]]
     return [[[lost(unit, row, column) for column in starts[1]] for row in starts[0]] for unit in units]
+
+
+def unit_conflict(histograms, units, label, similarity):
+    """One minus the mean, over the units that are known, of p^T A e_c / sqrt(p^T A p)."""
+    found = []
+    for p in (histograms[unit] for unit in units):
+        if not any(math.isnan(value) for value in p):
+            alike = sum(p[i] * similarity[i][label] for i in range(len(p)))
+            found.append(alike / math.sqrt(level_and_consistency(p, similarity)))
+    return 1 - sum(found) / len(found) if found else math.nan
+
+
+def distance_scores(clean, labels, points, classes, left_out):
+    """Distance of each point from the centre of its class over the mean distance of that class's own images.
+
+    left_out: the points are the clean ones, and each is left out of its own class's centre.
+    """
+
+    def centre(label, without=None):
+        members = [x for i, x in enumerate(clean) if labels[i] == label and i != without]
+        return [sum(values) / len(members) for values in zip(*members, strict=True)]
+
+    found = []
+    for i, (point, label) in enumerate(zip(points, classes, strict=True)):
+        fellows = [j for j in range(len(clean)) if labels[j] == label]
+        below = sum(math.dist(clean[j], centre(label, j)) for j in fellows) / len(fellows)
+        found.append(math.dist(point, centre(label, i if left_out and i in fellows else None)) / below)
+    return found
