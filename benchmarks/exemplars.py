@@ -39,7 +39,7 @@ def maxima(images: Tensor, rows: int) -> dict[str, Job]:
     """The jobs that find each channel's maximum on each image; all but the floors return (n, channels)."""
     model = workload.network("resnet18", 0, images.shape[-1])
     model.requires_grad_(False)
-    layers, quick = conv_layers(model), for_measuring(model)
+    layers, quick = conv_layers(model), for_measuring(model, images)
     return {
         OURS: lambda: torch.cat(list(record_scores(quick, layers, images, tile=rows).values()), 1),
         FLOOR: partial(_forward, quick, images, rows),

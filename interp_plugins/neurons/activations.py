@@ -78,18 +78,28 @@ def conv_layers(model: nn.Module) -> list[str]:
     return names
 
 
-def for_measuring(model: nn.Module) -> nn.Module:
+def for_measuring(model: nn.Module, images: Float[Tensor, "n c h w"]) -> nn.Module:
     """A copy with the same weights to measure with: in eval mode, frozen, and on a CPU in the quicker memory format.
 
-    Scores differ from the model's own in their last bits. A model that cannot be copied comes back itself.
+    Scores differ from the model's own in their last bits. A model that cannot be copied comes back itself, and one that
+    does not run in that format, such as one that flattens its maps by `view`, in its own format.
+
+    Args:
+        model: The network.
+        images: Some to try it on; one is used.
     """
     try:
         network = copy.deepcopy(model).eval().requires_grad_(False)
     except Exception:  # a stranger may refuse to be copied in any way
         return model
-    parameter = next(network.parameters(), None)
-    on_cpu = parameter is None or parameter.device.type == "cpu"
-    return network.to(memory_format=torch.channels_last) if on_cpu else network
+    if images.device.type != "cpu":
+        return network
+    try:
+        with torch.no_grad():
+            network.to(memory_format=torch.channels_last)(images[:1])
+    except Exception:  # or to be run in another format; what is wrong with images or model, measuring will say
+        network.to(memory_format=torch.contiguous_format)
+    return network
 
 
 def _reduced(output: Tensor, rows: int, reduction: Reduction) -> Tensor:

@@ -177,10 +177,11 @@ def neuron_exemplars(
     Raises:
         ValueError: There are fewer than k images, a score is NaN, or the model answers one image in two ways.
     """
-    network = for_measuring(model)
+    network: nn.Module | None = None
     names = conv_layers(model) if isinstance(layers, str) else list(layers)
     metric = NeuronExemplars(names, k)
     for images, ids in batches:
+        network = for_measuring(model, images) if network is None else network
         scores = record_scores(network, names, images, reduction, tile)
         if not metric.count:
             _refuse_chance(scores, record_scores(network, names, images[:1], reduction, tile))

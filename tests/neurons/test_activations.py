@@ -73,7 +73,7 @@ def test_the_model_is_given_back_as_found():
 
 def test_a_copy_for_measuring_has_the_weights_and_says_the_same():
     model, (images, _) = toy_classifier(), toy_images()
-    network = for_measuring(model)
+    network = for_measuring(model, images)
     assert network is not model
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), model.parameters(), strict=True))
     convolution = network.get_submodule(conv_layers(network)[0])
@@ -89,7 +89,22 @@ def test_what_cannot_be_copied_is_measured_itself():
             raise RuntimeError("no")
 
     model = Stubborn()
-    assert for_measuring(model) is model
+    assert for_measuring(model, toy_images()[0]) is model
+
+
+def test_a_model_that_flattens_by_view_is_measured_in_its_own_memory_format():
+    class Viewer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4 * 36, 2)
+
+        def forward(self, images):
+            return self.head(self.conv(images).view(-1, 4 * 36))
+
+    model, (images, _) = Viewer(), toy_images()
+    network = for_measuring(model, images)
+    assert network is not model
+    assert torch.equal(record_scores(network, ["conv"], images)["conv"], record_scores(model, ["conv"], images)["conv"])
 
 
 def test_a_layer_that_did_not_run_names_those_that_did():
