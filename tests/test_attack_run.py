@@ -17,7 +17,8 @@ from rich.console import Console
 
 from interp_plugins.attacks import EnsembleOptimization
 from interp_plugins.cli import main
-from interp_plugins.cli.attack import launching, making, progress
+from interp_plugins.cli import launching
+from interp_plugins.cli.attack import making, progress
 from interp_plugins.cli.attack.request import Request
 from interp_plugins.foundation.distributed import Place
 from interp_plugins.report.results import Results

@@ -39,6 +39,7 @@ COMMANDS = {
     "plugins": "List the methods, where they come from, and what is wrong.",
     "doctor": "Check this machine and say how to repair what is not right.",
     "attack": "Make, check, export and show adversarial sets.",
+    "neurons": "Measure what a network's neurons mean, and whether they still do under attack.",
 }
 
 GROUPS = {
@@ -47,6 +48,11 @@ GROUPS = {
         "verify": "Measure a set again from its bytes, and compare with what it says.",
         "export": "Write a set as PNGs, webdataset's tars or parquet tables.",
         "show": "Draw one image of a set, its change, and what the networks say.",
+    },
+    "neurons": {
+        "run": "Measure every unit of a network on real and on attacked images.",
+        "trace": "Draw which units carried the decision about an image, and what they stand for.",
+        "detect": "Tell attacked images from clean ones by what the units say of them.",
     },
 }
 

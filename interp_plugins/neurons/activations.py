@@ -10,7 +10,10 @@ This is a measurement: the network runs as it is, in its own precision, nothing 
 
 import copy
 from collections.abc import Sequence
-from typing import Literal
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -24,6 +27,15 @@ from interp_plugins.foundation.tiles import check_tile, fill, spans, tile_size
 Reduction = Literal["max", "mean"]
 REDUCTIONS: tuple[Reduction, ...] = ("max", "mean")
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one forward pass of n images showed."""
+
+    scores: dict[str, Float[Tensor, "n _"]]  # of each layer's units
+    logits: Float[Tensor, "n k"]
+    whole: Float[Tensor, "n *shape"] | None  # everything that one layer put out, if it was asked for
 
 
 def record_scores(
@@ -52,18 +64,62 @@ def record_scores(
         TypeError: A layer put out something other than a tensor.
         ValueError: A name is no layer, or a layer's output is not (n, u, ...).
     """
+    return _run(model, layers, images, reduction, tile, None)[0]
+
+
+def observe(
+    model: nn.Module,
+    layers: Sequence[str],
+    images: Float[Tensor, "n c h w"],
+    reduction: Reduction = "max",
+    tile: int | None = None,
+    whole: str | None = None,
+) -> Seen:
+    """The scores of `record_scores`, the logits, and on request all that one layer put out, from one pass.
+
+    Args:
+        model: As for `record_scores`.
+        layers: As for `record_scores`; may be none.
+        images: As for `record_scores`.
+        reduction: As for `record_scores`.
+        tile: As for `record_scores`.
+        whole: The layer whose output is kept as it is.
+
+    Raises:
+        LayerNotReached: A layer did not run.
+        TypeError: A layer, or the model, put out something other than a tensor.
+        ValueError: A name is no layer, or an output is not (n, ...).
+    """
+    scores, kept, answers = _run(model, layers, images, reduction, tile, whole)
+    strange = next((answer for answer in answers if not isinstance(answer, Tensor)), None)
+    if strange is not None:
+        raise TypeError(f"expected a model that puts out logits, got {type(strange).__name__}; wrap it")
+    return Seen(scores, torch.cat(answers)[: len(images)], torch.cat(kept) if whole else None)
+
+
+def _run(
+    model: nn.Module, layers: Sequence[str], images: Tensor, reduction: Reduction, tile: int | None, whole: str | None
+) -> tuple[dict[str, Tensor], list[Tensor], list[Any]]:
+    """Scores of each layer, what one layer put out in each tile, and what the model did, its padding included."""
     check_tile(tile)
     check.one_of("reduction", reduction, REDUCTIONS)
     images = check.images(images)
     rows = tile_size(tile, images.device)
-    parts: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    scores: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    kept: list[Tensor] = []
+    answers: list[Any] = []
     with borrow(model), torch.no_grad():
         for span in spans(len(images), rows):
-            with record(model, list(parts), lambda output: _reduced(output, rows, reduction)) as outputs:
-                model(fill(images[span], rows))
-            for layer, found in parts.items():
-                found.append(outputs[layer][: span.stop - span.start])
-    return {layer: torch.cat(found) for layer, found in parts.items()}
+            count = span.stop - span.start
+            with ExitStack() as stack:
+                outputs = stack.enter_context(record(model, list(scores), partial(_reduced, rows, reduction)))
+                everything = stack.enter_context(record(model, [whole] if whole else []))
+                answers.append(model(fill(images[span], rows)))
+            for layer, found in scores.items():
+                found.append(outputs[layer][:count])
+            if whole:
+                kept.append(_rows(everything[whole], rows)[:count])
+    return {layer: torch.cat(found) for layer, found in scores.items()}, kept, answers
 
 
 def conv_layers(model: nn.Module) -> list[str]:
@@ -102,10 +158,44 @@ def for_measuring(model: nn.Module, images: Float[Tensor, "n c h w"]) -> nn.Modu
     return network
 
 
-def _reduced(output: Tensor, rows: int, reduction: Reduction) -> Tensor:
-    if output.ndim < 2 or len(output) != rows:
-        raise ValueError(f"expected a layer that puts out ({rows}, units, ...), got {tuple(output.shape)}")
+def last_map(model: nn.Module, image: Float[Tensor, "1 c h w"]) -> str:
+    """The name of the outermost module that puts out the last maps, those with more places than one.
+
+    Of a residual network this is its last stage, after the activation: what Dong et al. (arXiv 1708.05493) may have
+    called the last convolutional layer.
+
+    Raises:
+        ValueError: No module puts out maps.
+    """
+    found: list[str] = []
+    handles = []
+
+    def look(name: str, _module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
+            found.append(name)
+
+    with borrow(model), torch.no_grad():
+        try:
+            for name, module in model.named_modules():
+                handles.append(module.register_forward_hook(partial(look, name)))
+            model(image)
+        finally:
+            for handle in handles:
+                handle.remove()
+    if not found or not found[-1]:
+        raise ValueError("expected a model with a layer that puts out maps, got none; name the layer")
+    return found[-1]
+
+
+def _reduced(rows: int, reduction: Reduction, output: Tensor) -> Tensor:
+    _rows(output, rows)
     if output.ndim == 2:
         return output.clone()
     places = tuple(range(2, output.ndim))
     return output.amax(places) if reduction == "max" else output.mean(places)
+
+
+def _rows(output: Tensor, rows: int) -> Tensor:
+    if output.ndim < 2 or len(output) != rows:
+        raise ValueError(f"expected a layer that puts out ({rows}, units, ...), got {tuple(output.shape)}")
+    return output

@@ -31,9 +31,10 @@ Denominator = Literal["class_mean", "paired"]
 
 
 class Ratios:  # no dataclass, for the reason given at `Centres`
-    """Of m attacked images, in the order they came: `r1`, `r2` (nan where undefined), `labels`, `targets`.
+    """Of m attacked images, by their numbers: `r1`, `r2` (nan where undefined), `labels`, `targets`.
 
-    Ranks stand one after the other. `counts` (c,) are the real images of each class that were given.
+    Without numbers they are in the order they came, ranks one after the other. `counts` (c,) are the real images of
+    each class that were given.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Ratios:  # no dataclass, for the reason given at `Centres`
 class DistanceRatios(Metric):
     """r_1 and r_2, streamed: one pass over the real images, each once and with what was made from it, if anything.
 
-    The class means come from a pass before, by `ClassCentres`. Memory holds six numbers an attacked image and a table
+    The class means come from a pass before, by `ClassCentres`. Memory holds seven numbers an attacked image and a table
     of classes x classes.
 
     Args:
@@ -89,6 +90,7 @@ class DistanceRatios(Metric):
         labels: Int[Tensor, " n"],
         attacked: Float[Tensor, "n t *shape"] | None = None,
         targets: Int[Tensor, "n t"] | None = None,
+        ids: Int[Tensor, "n t"] | None = None,
     ) -> None:
         """Add real images and the t images made from each.
 
@@ -97,6 +99,7 @@ class DistanceRatios(Metric):
             labels: Their true classes.
             attacked: phi of what was made from each; None for images that were not attacked.
             targets: The classes these are to be taken for, none of them the true one.
+            ids: Numbers of the attacked images, by which they are put in order in the end.
         """
         rows = flat(clean, self._means.shape[1], "clean representations")
         labels = check.labels(labels, len(rows), len(self.counts))
@@ -104,7 +107,7 @@ class DistanceRatios(Metric):
         if not self.held_out:
             centres = Centres(self._means, self._sizes).without(rows, labels)
         own = (rows - centres).norm(dim=1)
-        record = self._record(rows, labels, centres, own, attacked, targets)  # first, as it may refuse
+        record = self._record(rows, labels, centres, own, attacked, targets, ids)  # first, as it may refuse
         self.counts += torch.bincount(labels, minlength=len(self.counts))
         if self.denominator == "class_mean":
             self.distances.index_add_(0, labels, self._to_all(rows).scatter(1, labels[:, None], own[:, None]))
@@ -112,9 +115,10 @@ class DistanceRatios(Metric):
 
     def compute(self) -> Ratios:
         """The ratios of all attacked images so far."""
-        records = torch.cat([self.distances.new_empty(0), *_parts(self.records)]).reshape(-1, 6)
+        records = torch.cat([self.distances.new_empty(0), *_parts(self.records)]).reshape(-1, 7)
+        records = records[records[:, 6].argsort(stable=True)]
         from_own, from_target, own, target = records[:, :4].unbind(1)
-        labels, targets = records[:, 4:].long().unbind(1)
+        labels, targets = records[:, 4:6].long().unbind(1)
         if self.denominator == "class_mean":
             table = self.distances / self.counts[:, None]
             own, target = table[labels, labels], table[labels, targets]
@@ -138,8 +142,9 @@ class DistanceRatios(Metric):
         own: Tensor,
         attacked: Tensor | None,
         targets: Tensor | None,
+        ids: Tensor | None,
     ) -> Tensor:
-        """Six numbers an attacked image in one row, so that ranks with none can be joined to others."""
+        """Seven numbers an attacked image in one row, so that ranks with none can be joined to others."""
         if attacked is None or targets is None:
             if attacked is not targets:
                 raise ValueError("expected attacked representations and their targets together, got one of them")
@@ -157,6 +162,7 @@ class DistanceRatios(Metric):
             (rows[:, None] - aims).norm(dim=2),
             labels[:, None].expand(targets.shape).double(),
             targets.double(),
+            torch.full_like(targets, -1).double() if ids is None else ids.to(targets.device).double(),
         ]
         return torch.stack(numbers, dim=2).flatten()
 

@@ -139,6 +139,14 @@ class NeuronExemplars(Metric):
         pieces = zip(self.layers, top.values.split(widths), top.ids.split(widths), dead.split(widths), strict=True)
         return {layer: Exemplars(layer, values, ids, images, idle) for layer, values, ids, idle in pieces}
 
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Take in what another metric of the same layers and k has seen, given itself or as its `metric_state`."""
+        state: dict[str, Any] = incoming_state.metric_state if isinstance(incoming_state, Metric) else incoming_state
+        self.keys = _all_keys([*self.keys, *state["keys"]], self._top.k)
+        self.lowest = _all_lowest([*self.lowest, *state["lowest"]])
+        self.highest = _all_highest([*self.highest, *state["highest"]])
+        self.widths, self.count = torch.maximum(self.widths, state["widths"]), self.count + state["count"]
+
     def reset(self) -> None:
         """Forget all images; the layers may have other units afterwards."""
         super().reset()
@@ -184,7 +192,7 @@ def neuron_exemplars(
         network = for_measuring(model, images) if network is None else network
         scores = record_scores(network, names, images, reduction, tile)
         if not metric.count:
-            _refuse_chance(scores, record_scores(network, names, images[:1], reduction, tile))
+            refuse_chance(scores, record_scores(network, names, images[:1], reduction, tile))
         metric.update(scores, ids)
     return metric.compute()
 
@@ -204,7 +212,16 @@ def top_count(n: int, share: float = 0.01) -> int:
     return max(1, int(n * share + 1e-9))  # the sum makes up for shares that are no binary fractions
 
 
-def _refuse_chance(scores: Mapping[str, Tensor], again: Mapping[str, Tensor]) -> None:
+def refuse_chance(scores: Mapping[str, Float[Tensor, "n _"]], again: Mapping[str, Float[Tensor, "1 _"]]) -> None:
+    """Check that a model answers an image in one way.
+
+    Args:
+        scores: For each layer the scores of a batch.
+        again: The scores of its first image, from another pass.
+
+    Raises:
+        ValueError: They differ by more than a change of rows a call can.
+    """
     for layer, first in again.items():
         change = (first[0] - scores[layer][0]).abs().max()
         if change > 1e-3 * first.abs().max():

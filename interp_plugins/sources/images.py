@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from interp_plugins.foundation import check
 from interp_plugins.sources.layouts import Array, Files, Pixels, read_npz, read_table, readable, walk
 
 
@@ -106,12 +107,16 @@ class ImageSet(Dataset[tuple[Tensor, int, int]]):
 
 
 def load(
-    path: Path | str, size: int | None = None, labels: Path | str | None = None, skip_bad: bool = False
+    path: Path | str,
+    size: int | None = None,
+    labels: Path | str | None = None,
+    skip_bad: bool = False,
+    split: str | None = None,
 ) -> ImageSet:
     """Load images from a folder or an .npz.
 
     - The folder of CIFAR-10's published batches, or of its lossless tiles (`sources.cifar`): the test images, with
-      ids such as `test/00042`.
+      ids such as `test/00042`, or the training images if `split` asks for them.
     - A folder of class folders: classes are the folders' names in order; names such as n02084071 are also wnids. Ids
       are relative paths such as `n02084071/7.jpg`.
     - A folder with a labels.csv (or another file named by `labels`): columns `file` and `class_index`, and `wnid` if
@@ -125,23 +130,27 @@ def load(
         labels: A labels csv elsewhere.
         skip_bad: Leave out images that cannot be read instead of stopping, and list them in `skipped`. All are read
             once.
+        split: "train" or "test", of CIFAR-10 alone; None is "test" there.
 
     Raises:
         FileNotFoundError: There is no such folder or file.
-        ValueError: The data are empty or of another layout, or an image cannot be read.
+        ValueError: The data are empty or of another layout, an image cannot be read, or there is no such split.
     """
     from interp_plugins.sources import cifar  # here, because it builds on this module
 
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no images at {path}")
-    if path.suffix == ".npz":
+    if path.suffix == ".npz" and split is None:
         return _from_npz(path, size)
     if not path.is_dir():
         raise ValueError(f"expected a folder or an .npz, got {path}")
     table = Path(labels) if labels else path / "labels.csv"
     if not labels and not table.exists() and (published := cifar.reader(path)):
-        return published(path, size=size)
+        check.one_of("split", split or "test", ("train", "test"))
+        return published(path, split=split or "test", size=size)
+    if split is not None:
+        raise ValueError(f"expected a split of CIFAR-10 alone, got {split!r} of {path}; name that part's own folder")
     if labels or table.exists():
         files, numbers, wnids = read_table(table, path)
         classes = None

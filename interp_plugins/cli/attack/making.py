@@ -1,11 +1,8 @@
 """Make a set: begin it or go on with it, in this process, in several, or as one of several that a launcher started."""
 
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from time import monotonic, sleep
-from types import FrameType
 
 import torch
 import typer
@@ -14,9 +11,9 @@ from rich.console import Console
 from interp_plugins.cli.attack import inputs
 from interp_plugins.cli.attack.ending import Run, finish
 from interp_plugins.cli.attack.inputs import Inputs
-from interp_plugins.cli.attack.launching import device_for, launch, processes_for
 from interp_plugins.cli.attack.progress import Tell, claim_the_end, shown
 from interp_plugins.cli.attack.request import Request
+from interp_plugins.cli.launching import device_for, launch, processes_for, termination_interrupts
 from interp_plugins.foundation.distributed import Place
 from interp_plugins.store.generate import Generator
 from interp_plugins.store.lock import hold
@@ -38,7 +35,7 @@ def make(given: Request) -> None:
     """
     place = Place.here()
     try:
-        with _termination_interrupts():
+        with termination_interrupts():
             _make(given, place)
     except KeyboardInterrupt as error:
         if place.rank == 0 and not given.worker:
@@ -69,7 +66,7 @@ def _make(given: Request, place: Place) -> None:
                 held.enter_context(hold(target_set.folder, Place(rank, world)))
         del loaded
         with shown(target_set, world, console):
-            launch(given, world)
+            launch(["attack", "run", *given.words(worker=True)], world)
     if not target_set.missing() and claim_the_end(target_set.folder):
         finish(target_set, run, given.json)
 
@@ -144,22 +141,6 @@ def _check_same(given: Request, there: Manifest, asked: Manifest) -> None:
             f"{given.out} holds another set than the one asked for ({'; '.join(differences)}); ask for the same, or "
             "name another folder"
         )
-
-
-@contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    """Inside, SIGTERM is what Ctrl-C is; afterwards both are as before, whatever a launcher has made of them."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _interrupted(given: Request, why: str) -> str:

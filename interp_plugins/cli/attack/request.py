@@ -1,17 +1,17 @@
 """What was asked of `attack run`, and the words that ask for it again."""
 
 import shlex
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from interp_plugins.attacks import EnsembleOptimization
 from interp_plugins.attacks.lattice import LatticeRefinement
 from interp_plugins.attacks.targets import TargetPolicy, parse
+from interp_plugins.cli.typed import Typed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(Typed):
     """The options as they were typed; `attack run --help` says what each means."""
 
     model: list[str]
@@ -38,21 +38,6 @@ class Request:
     resume: bool = False
     json: bool = False
     worker: bool = False
-
-    def words(self, **changed: Any) -> list[str]:
-        """The options to type for this request, some of them changed; what is as by default is left out."""
-        found = []
-        for field in fields(self):
-            value = changed.get(field.name, getattr(self, field.name))
-            if field.default is not MISSING and value == field.default:
-                continue
-            option = "--" + field.name.replace("_", "-")
-            if value is True:
-                found.append(option)
-            else:
-                for each in value if isinstance(value, list) else [value]:
-                    found += [option, str(each)]
-        return found
 
     def to_resume(self) -> str:
         """The command that goes on with the set."""

@@ -2,8 +2,12 @@
 
 import logging
 import os
+import signal
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from tempfile import TemporaryDirectory
+from types import FrameType
 from uuid import uuid4
 
 import torch
@@ -12,7 +16,6 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from interp_plugins.cli.attack.request import Request
 from interp_plugins.foundation.distributed import Place
 from interp_plugins.foundation.processor import cores
 
@@ -44,8 +47,8 @@ def processes_for(asked: str, device: torch.device) -> int:
     return int(asked)
 
 
-def launch(given: Request, count: int) -> None:
-    """Run the request in `count` processes and wait for them all.
+def launch(words: Sequence[str], count: int) -> None:
+    """Run the command of these words in `count` processes and wait for them all.
 
     Raises:
         KeyboardInterrupt: This process was told to stop, or one of them was stopped or killed; the others were ended.
@@ -67,9 +70,8 @@ def launch(given: Request, count: int) -> None:
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=logs),
         )
-        words = ["-m", "interp_plugins", "attack", "run", *given.words(worker=True)]
         try:
-            elastic_launch(config, sys.executable)(*words)
+            elastic_launch(config, sys.executable)("-m", "interp_plugins", *words)
         except SignalException as error:
             raise KeyboardInterrupt from error
         except ChildFailedError as error:
@@ -78,3 +80,19 @@ def launch(given: Request, count: int) -> None:
                 raise typer.Exit(failure.exitcode) from error
             how = f"was killed by signal {-failure.exitcode}" if failure.exitcode < 0 else "was stopped"
             raise KeyboardInterrupt(f"process {rank} of {count} {how}") from error
+
+
+@contextmanager
+def termination_interrupts() -> Iterator[None]:
+    """Inside, SIGTERM is what Ctrl-C is; afterwards both are as before, whatever a launcher has made of them."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
