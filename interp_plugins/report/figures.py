@@ -94,16 +94,22 @@ def histogram(values: Sequence[float], *, label: str, alt: str, caption: str = "
     return draw(paint, alt=alt, caption=caption)
 
 
-def _png(paint: Callable[[Axes, Palette], None], palette: Palette, height: float) -> bytes:
-    canvas = Canvas(figsize=(7.5, height), dpi=144, layout="constrained", facecolor="none")
-    axes = canvas.add_subplot(facecolor="none")
+def dress(axes: Axes, palette: Palette) -> None:
+    """Give axes their theme: for `draw`, and for what makes further axes beside those it is given."""
+    axes.set_facecolor("none")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(palette.line)
     axes.tick_params(length=0, colors=palette.soft)
-    paint(axes, palette)
     axes.xaxis.label.set_color(palette.soft)
     axes.yaxis.label.set_color(palette.soft)
+
+
+def _png(paint: Callable[[Axes, Palette], None], palette: Palette, height: float) -> bytes:
+    canvas = Canvas(figsize=(7.5, height), dpi=144, layout="constrained", facecolor="none")
+    axes = canvas.add_subplot()
+    dress(axes, palette)
+    paint(axes, palette)
     file = BytesIO()
     canvas.savefig(file, format="png", transparent=True)
     return file.getvalue()
