@@ -10,11 +10,23 @@ from interp_plugins.hookspecs import Method, hookimpl
 from interp_plugins.hosts import fetch_attribute
 
 if TYPE_CHECKING:
+    from interp_captum.consistency import NeuronConsistency as NeuronConsistency
     from interp_captum.exemplars import NeuronExemplars as NeuronExemplars
+    from interp_captum.influence import NeuronInfluence as NeuronInfluence
     from interp_captum.perturbations import EnsembleOptimization as EnsembleOptimization
     from interp_captum.perturbations import PredictedLabelFGSM as PredictedLabelFGSM
+    from interp_captum.shift import RepresentationShift as RepresentationShift
+    from interp_captum.similarity import ClassSimilarity as ClassSimilarity
 
-__all__ = ["EnsembleOptimization", "NeuronExemplars", "PredictedLabelFGSM"]
+__all__ = [
+    "ClassSimilarity",
+    "EnsembleOptimization",
+    "NeuronConsistency",
+    "NeuronExemplars",
+    "NeuronInfluence",
+    "PredictedLabelFGSM",
+    "RepresentationShift",
+]
 
 
 @hookimpl
@@ -43,6 +55,38 @@ def interp_methods() -> Iterator[Method]:
         target="interp_captum.exemplars:NeuronExemplars",
         summary="the images that each unit of some layers answers most strongly, in one pass",
         paper="arXiv:1708.05493",
+    )
+    yield Method(
+        name="NeuronConsistency",
+        kind="measure",
+        host="captum",
+        target="interp_captum.consistency:NeuronConsistency",
+        summary="how specific and consistent each unit is: LC, consis and consis_adv of its top images",
+        paper="arXiv:1901.09035",
+    )
+    yield Method(
+        name="ClassSimilarity",
+        kind="measure",
+        host="captum",
+        target="interp_captum.similarity:ClassSimilarity",
+        summary="whether a unit's attacked top images show what its real ones show: CS_1 and CS_2",
+        paper="arXiv:1708.05493",
+    )
+    yield Method(
+        name="RepresentationShift",
+        kind="measure",
+        host="captum",
+        target="interp_captum.shift:RepresentationShift",
+        summary="whether attacked images leave their class and near the target's in a layer: r_1 and r_2",
+        paper="arXiv:1708.05493",
+    )
+    yield Method(
+        name="NeuronInfluence",
+        kind="measure",
+        host="captum",
+        target="interp_captum.influence:NeuronInfluence",
+        summary="what the score of a class loses without each unit of a layer, running only what follows it",
+        paper="arXiv:1702.04595",
     )
 
 

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from interp_captum.arguments import given
+from interp_captum.layers import Layer, is_one, names_of
+from interp_captum.results import Result, frame
 from interp_plugins.neurons import neuron_exemplars
 from interp_plugins.neurons.activations import Reduction
 
-Layer = nn.Module | str
-
 
 @dataclass(frozen=True, eq=False)
-class NeuronExemplarsResult:
+class NeuronExemplarsResult(Result):
     """The top images of each of the u units of a layer, the strongest first."""
 
     layer: str  # its dotted name
@@ -28,30 +29,21 @@ class NeuronExemplarsResult:
     images: int  # how many were seen
     dead: Tensor  # units with the same score on all images, bool (u,): their order says nothing
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as plain numbers, lists and strings."""
-        lists = {name: getattr(self, name).tolist() for name in ("values", "ids", "dead")}
-        return {"layer": self.layer, "images": self.images, **lists}
-
     def to_dataframe(self) -> Any:
         """One row for each unit and rank: layer, unit, rank (from 0), id, value, dead.
 
         Raises:
             ImportError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError("pandas is needed for a data frame: pip install pandas; to_dict needs nothing") from error
         units, k = self.ids.shape
-        return pandas.DataFrame(
+        return frame(
             {
                 "layer": self.layer,
-                "unit": torch.arange(units).repeat_interleave(k).numpy(),
-                "rank": torch.arange(k).repeat(units).numpy(),
-                "id": self.ids.flatten().numpy(),
-                "value": self.values.flatten().numpy(),
-                "dead": self.dead.repeat_interleave(k).numpy(),
+                "unit": torch.arange(units).repeat_interleave(k),
+                "rank": torch.arange(k).repeat(units),
+                "id": self.ids.flatten(),
+                "value": self.values.flatten(),
+                "dead": self.dead.repeat_interleave(k),
             }
         )
 
@@ -80,17 +72,12 @@ class NeuronExemplars:
         self, model: nn.Module, layer: Layer | Sequence[Layer], *, k: int, reduction: Reduction = "max"
     ) -> None:
         self.model, self.k, self.reduction = model, k, reduction
-        self._one = isinstance(layer, nn.Module | str)
-        known = {module: name for name, module in model.named_modules()}
-        layers = [layer] if isinstance(layer, nn.Module | str) else list(layer)
-        for each in layers:
-            if isinstance(each, nn.Module) and each not in known:
-                raise ValueError(f"expected a layer that is part of the model, got a {type(each).__name__} that is not")
-        self.layers = tuple(known[each] if isinstance(each, nn.Module) else each for each in layers)
+        self._one, self.layers = is_one(layer), names_of(model, layer)
 
     def evaluate(
         self,
         inputs: Tensor | Iterable[Tensor | Sequence[Any]],
+        additional_forward_args: Any = None,
         internal_batch_size: int | None = None,
         show_progress: bool = False,
     ) -> NeuronExemplarsResult | list[NeuronExemplarsResult]:
@@ -99,6 +86,7 @@ class NeuronExemplars:
         Args:
             inputs: Images, (n, c, h, w), float in [0, 1], on the model's device; or a DataLoader, or anything that
                 yields such tensors, or tuples that begin with one.
+            additional_forward_args: What the model takes besides images, the same for all of them. Default: None
             internal_batch_size: Images per call of the network, a power of two; None for the core's choice.
                 Default: None
             show_progress: Whether to show a bar, one step a batch. Default: False
@@ -113,9 +101,10 @@ class NeuronExemplars:
         """
         batches = [inputs] if isinstance(inputs, Tensor) else inputs
         bar = tqdm(batches, desc="NeuronExemplars", disable=not show_progress)
-        found = neuron_exemplars(
-            self.model, self.layers, _numbered(bar), self.k, reduction=self.reduction, tile=internal_batch_size
-        )
+        with given(self.model, additional_forward_args):
+            found = neuron_exemplars(
+                self.model, self.layers, _numbered(bar), self.k, reduction=self.reduction, tile=internal_batch_size
+            )
         results = [
             NeuronExemplarsResult(each.layer, each.values.cpu(), each.ids.cpu(), each.images, each.dead.cpu())
             for each in (found[layer] for layer in self.layers)

@@ -21,6 +21,7 @@ import torch
 from captum.robust import Perturbation
 from torch import Tensor
 
+from interp_captum.targets import classes_for
 from interp_plugins import attacks as core
 from interp_plugins.foundation import check
 from interp_plugins.foundation.borrow import borrow
@@ -126,7 +127,7 @@ class EnsembleOptimization(Perturbation):
         given = {name: value for name, value in varied.items() if value is not None}
         method = replace(self.settings, targeted=targeted, **given)  # type: ignore[arg-type]
         images = _images(inputs)
-        labels = _labels(target, images)
+        labels = classes_for(target, images)
         masks = None if mask is None else check.broadcasts(mask, images, "mask")
 
         def attack(forward: Callable[..., Tensor], part: Tensor, rows: slice) -> Tensor:
@@ -236,13 +237,6 @@ def _images(inputs: Tensor | tuple[Tensor, ...]) -> Tensor:
             )
         (inputs,) = inputs
     return check.images(inputs, "inputs")
-
-
-def _labels(target: int | Sequence[int] | Tensor, images: Tensor) -> Tensor:
-    """One class an image, from one for all or one for each, as Captum takes them."""
-    labels = torch.as_tensor(target, device=images.device)
-    labels = labels.reshape(1).expand(len(images)) if labels.numel() == 1 else labels
-    return check.labels(labels, len(images), name="target")
 
 
 def _like(inputs: Tensor | tuple[Tensor, ...], images: Tensor) -> Tensor | tuple[Tensor, ...]:

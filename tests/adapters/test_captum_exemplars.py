@@ -73,7 +73,7 @@ def test_the_model_comes_back_as_it_was_found():
 def test_a_result_becomes_plain_numbers():
     found = NeuronExemplars(Net(0), "first", k=2).evaluate(IMAGES)
     said = found.to_dict()
-    assert list(said) == ["layer", "images", "values", "ids", "dead"]
+    assert list(said) == ["layer", "values", "ids", "images", "dead"]
     assert (said["images"], said["ids"]) == (20, found.ids.tolist())
 
 
