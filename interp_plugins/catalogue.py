@@ -36,3 +36,10 @@ def interp_methods() -> Iterator[Method]:
         summary="Adam on the pixels until several classifiers at once say the target",
         paper="arXiv:1708.05493",
     )
+    yield Method(
+        name="ConflictDetector",
+        kind="detector",
+        target="interp_plugins.neurons.detection:ConflictDetector",
+        summary="flags images whose most influential units stand for something else than the predicted class",
+        paper="arXiv:1708.05493",
+    )

@@ -13,7 +13,7 @@ import pluggy
 
 GROUP: Final = "interp_plugins"  # the entry-point group, and the name of the pluggy project
 SPEC_VERSION: Final = 1  # the newest form of a record that this version understands
-KINDS: Final = ("attack", "measure", "picture", "trainer")
+KINDS: Final = ("attack", "detector", "measure", "picture", "trainer")
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
@@ -29,7 +29,7 @@ class Method:
 
     Args:
         name: the name of the class, the same in the core and in every host.
-        kind: "attack", "measure", "picture" or "trainer".
+        kind: "attack", "detector", "measure", "picture" or "trainer".
         target: where the class is, as "module:Class".
         summary: one line for the list.
         host: the framework that the class is written for, or None when it needs torch alone.

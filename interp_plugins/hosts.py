@@ -73,14 +73,14 @@ ART: Final = Host(
     distribution="adversarial-robustness-toolbox",
     version=">=1.20",
     extra=True,
-    namespaces={"attack": "art.attacks.evasion"},
+    namespaces={"attack": "art.attacks.evasion", "detector": "art.defences.detector.evasion"},
 )
 CAPTUM: Final = Host(
     name="captum",
     distribution="captum",
     version=">=0.9",
     extra=True,
-    namespaces={"attack": "captum.robust", "measure": "captum.metrics"},
+    namespaces={"attack": "captum.robust", "detector": "captum.metrics", "measure": "captum.metrics"},
 )
 HOSTS: Final = {host.name: host for host in (ART, CAPTUM, TORCHATTACKS)}
 

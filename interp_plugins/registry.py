@@ -81,7 +81,7 @@ def methods(kind: str | None = None, host: str | None = None) -> list[Method]:
     A method whose host is not installed is listed; fetching it says how to get the host.
 
     Args:
-        kind: "attack", "measure", "picture" or "trainer"; all kinds by default.
+        kind: "attack", "detector", "measure", "picture" or "trainer"; all kinds by default.
         host: the name of a framework, such as "art"; all of them, and the core, by default.
 
     Raises:

@@ -47,7 +47,8 @@ def test_methods_can_be_chosen_by_host():
 
 
 def test_methods_can_be_chosen_by_kind():
-    assert interp_plugins.methods(kind="attack", host="art") == interp_plugins.methods(host="art")
+    chosen = [interp_plugins.methods(kind=kind, host="art") for kind in ("attack", "detector")]
+    assert [[method.name for method in some] for some in chosen] == [["EnsembleOptimization"], ["ConflictDetector"]]
     assert interp_plugins.methods(kind="trainer", host="art") == []
 
 
@@ -62,7 +63,7 @@ def test_methods_can_be_chosen_by_kind():
         ),
         (
             lambda: interp_plugins.methods(kind="atack"),
-            "measure, picture, trainer, got 'atack'; did you mean 'attack'?",
+            "detector, measure, picture, trainer, got 'atack'; did you mean 'attack'?",
         ),
         (lambda: interp_plugins.methods(host="torchatacks"), "got 'torchatacks'; did you mean 'torchattacks'?"),
     ],
@@ -160,7 +161,7 @@ def test_a_kind_from_the_future_is_listed_and_no_error(tmp_path: Path):
     line = listed(tmp_path)["newer:Recipe"]
     assert line["status"] == "unknown kind"
     assert line["reason"] == (
-        "this version knows attack, measure, picture, trainer: a newer interp-plugins may know it"
+        "this version knows attack, detector, measure, picture, trainer: a newer interp-plugins may know it"
     )
 
 

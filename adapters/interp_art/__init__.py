@@ -1,4 +1,4 @@
-"""Our attacks as ART's own: they subclass `art.attacks.EvasionAttack` and take ART's classifiers.
+"""Our attack and our detector as ART's own: an `EvasionAttack` and an `EvasionDetector` on ART's classifiers.
 
 Importing this package does not import ART; fetching a class from it does.
 """
@@ -11,8 +11,9 @@ from interp_plugins.hosts import fetch_attribute
 
 if TYPE_CHECKING:
     from interp_art.attacks import EnsembleOptimization as EnsembleOptimization
+    from interp_art.detector import ConflictDetector as ConflictDetector
 
-__all__ = ["EnsembleOptimization"]
+__all__ = ["ConflictDetector", "EnsembleOptimization"]
 
 
 @hookimpl
@@ -24,6 +25,14 @@ def interp_methods() -> Iterator[Method]:
         host="art",
         target="interp_art.attacks:EnsembleOptimization",
         summary="Adam on the pixels until one or several PyTorchClassifiers at once say the target",
+        paper="arXiv:1708.05493",
+    )
+    yield Method(
+        name="ConflictDetector",
+        kind="detector",
+        host="art",
+        target="interp_art.detector:ConflictDetector",
+        summary="flags inputs whose most influential units stand for something else than the predicted class",
         paper="arXiv:1708.05493",
     )
 

@@ -23,13 +23,12 @@ from art.estimators.classification import EnsembleClassifier, PyTorchClassifier
 from art.estimators.classification.classifier import ClassifierMixin
 from art.estimators.estimator import BaseEstimator, LossGradientsMixin
 from art.summary_writer import SummaryWriter
-from art.utils import check_and_transform_label_format
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from interp_art.members import classifiers, member
 from interp_art.summary import told
-from interp_art.units import Array, Units
+from interp_art.units import Array, Units, class_indices
 from interp_plugins import attacks as core
 from interp_plugins.attacks import targets as policies
 from interp_plugins.foundation.borrow import borrow
@@ -203,13 +202,7 @@ class EnsembleOptimization(EvasionAttack):
     def _labels(self, x: Array, y: Array | None) -> Tensor | None:
         """Class indices (n,); None where a policy is to choose and knows no true labels."""
         if y is not None:
-            y = np.asarray(y)
-            if len(y) != len(x) or (y.ndim == 2 and y.shape[1] not in (1, self.estimator.nb_classes)):
-                raise ValueError(
-                    f"expected y of shape ({len(x)},) or ({len(x)}, {self.estimator.nb_classes}), got {y.shape}"
-                )
-            indices = check_and_transform_label_format(y, self.estimator.nb_classes, return_one_hot=False)
-            return torch.from_numpy(indices.reshape(-1).astype(np.int64))
+            return class_indices(y, len(x), self.estimator.nb_classes)
         if not self.targeted:
             return torch.from_numpy(self.estimator.predict(x, batch_size=self.batch_size).argmax(1))
         if self.targets is None:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from art.config import ART_NUMPY_DTYPE
 from art.estimators.classification import EnsembleClassifier, PyTorchClassifier
+from art.utils import check_and_transform_label_format
 from torch import Tensor
 
 from interp_plugins.foundation.check import SLACK
@@ -138,3 +139,16 @@ class Units:
         """
         moved: Array = self.turn_back(adversarial != images).numpy()
         return np.where(moved, np.clip(self.array(adversarial), self.low, self.high), x)
+
+
+def class_indices(y: Array, n: int, classes: int) -> Tensor:
+    """Class indices (n,) of the host's labels, one-hot (n, classes) or indices.
+
+    Raises:
+        ValueError: Where they have neither shape.
+    """
+    y = np.asarray(y)
+    if len(y) != n or (y.ndim == 2 and y.shape[1] not in (1, classes)):
+        raise ValueError(f"expected y of shape ({n},) or ({n}, {classes}), got {y.shape}")
+    indices = check_and_transform_label_format(y, classes, return_one_hot=False)
+    return torch.from_numpy(indices.reshape(-1).astype(np.int64))

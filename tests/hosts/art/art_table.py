@@ -26,4 +26,7 @@ CHECKS = {
 
 NOT_OFFERED = {("adversarial_trainer_takes_it", "ensemble")}  # an EnsembleClassifier has no fit
 
+DETECTORS = ("conflict", "distance")  # the scores on which ART's detector test runs
+DETECTOR_CHECKS = ("detector", "blind_detector", "nervous_detector", "false_alarms")
+
 CASES = [(check, path) for check in CHECKS for path in PATHS if (check, path) not in NOT_OFFERED]

@@ -1,4 +1,4 @@
-"""ART's own checks hold for our attack, on every road through the adapter.
+"""ART's own checks hold for our attack, on every road through the adapter, and for our detector.
 
 ART's tests are not in its wheel. They are taken from its source distribution on the package registry, whose digest is
 pinned here, and run in a process of their own: their package is called `tests`, as ours is, and importing ART writes
@@ -14,7 +14,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from art_table import CASES, CHECKS
+from art_table import CASES, CHECKS, DETECTOR_CHECKS, DETECTORS
 
 HERE = Path(__file__).parent
 RELEASE = "adversarial-robustness-toolbox==1.20.1"
@@ -60,7 +60,8 @@ def verdicts(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     report = work / "report.xml"
     paths = os.pathsep.join([str(source), str(HERE)])
     environment = os.environ | {"HOME": str(work), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", str(HERE / "art_checks.py"), f"--junitxml={report}", "-q", "--tb=short"]
+    files = [str(HERE / "art_checks.py"), str(HERE / "art_detector_checks.py")]
+    command = [sys.executable, "-m", "pytest", *files, f"--junitxml={report}", "-q", "--tb=short"]
     command += ["--noconftest", "-c", str(work / "pytest.ini"), "--rootdir", str(work), "-p", "no:cacheprovider"]
     run = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, timeout=SECONDS)
     assert run.returncode in (0, 1), f"ART's checks did not run:\n{run.stdout[-4000:]}\n{run.stderr[-4000:]}"
@@ -85,5 +86,13 @@ def test_the_hosts_check_fails_for_an_attack_that_does_nothing(verdicts: dict[st
     assert verdicts[f"test_idle[{check}-{path}]"] == ""
 
 
+@pytest.mark.parametrize("check", DETECTOR_CHECKS)
+@pytest.mark.parametrize("score", DETECTORS)
+def test_the_hosts_detector_test_holds_for_ours_and_fails_for_one_that_flags_nothing_or_everything(
+    verdicts: dict[str, str], check: str, score: str
+) -> None:
+    assert verdicts[f"test_{check}[{score}]"] == ""
+
+
 def test_every_check_ran(verdicts: dict[str, str]) -> None:
-    assert len(verdicts) == 2 * len(CASES)
+    assert len(verdicts) == 2 * len(CASES) + len(DETECTORS) * len(DETECTOR_CHECKS)
