@@ -7,12 +7,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_python_of_the_page_on_influence_runs(tmp_path, capsys):
+def test_the_python_of_the_page_on_influence_runs(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "influence.md").read_text(encoding="utf-8")
     (tmp_path / "page.py").write_text("".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)))
     runpy.run_path(str(tmp_path / "page.py"))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2:] == ["known [4, 4, 4, 4]", "estimates (4, 8)"]
+    assert lines[2:4] == ["known [4, 4, 4, 4]", "estimates (4, 8)"]
+    assert lines[5].startswith("units of both")
+    assert (tmp_path / "trace.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
