@@ -11,6 +11,7 @@ from interp_plugins.hosts import fetch_attribute
 
 if TYPE_CHECKING:
     from interp_captum.consistency import NeuronConsistency as NeuronConsistency
+    from interp_captum.detector import ConflictDetector as ConflictDetector
     from interp_captum.exemplars import NeuronExemplars as NeuronExemplars
     from interp_captum.influence import NeuronInfluence as NeuronInfluence
     from interp_captum.perturbations import EnsembleOptimization as EnsembleOptimization
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClassSimilarity",
+    "ConflictDetector",
     "EnsembleOptimization",
     "NeuronConsistency",
     "NeuronExemplars",
@@ -87,6 +89,14 @@ def interp_methods() -> Iterator[Method]:
         target="interp_captum.influence:NeuronInfluence",
         summary="what the score of a class loses without each unit of a layer, running only what follows it",
         paper="arXiv:1702.04595",
+    )
+    yield Method(
+        name="ConflictDetector",
+        kind="detector",
+        host="captum",
+        target="interp_captum.detector:ConflictDetector",
+        summary="flags images whose most influential units stand for something else than the predicted class",
+        paper="arXiv:1708.05493",
     )
 
 
