@@ -23,7 +23,7 @@ Region = NDArray[np.bool_]  # (h, w), where a unit looks
 PAPER = "#fbfaf8"
 DOTS = 144  # an inch: letters are this much finer than on a screen of 72
 DIM = 0.6  # brightness of what lies outside a region
-BLUR = 36  # a region's edge is smoothed over this part of the side
+BLUR = 0.9  # a region's edge is smoothed over so much of a pixel of the picture, or of the board if that is larger
 
 
 class Board:
@@ -131,9 +131,18 @@ class Board:
 
 
 def _smooth(region: Region, size: tuple[int, int]) -> NDArray[np.float64]:
-    """A region at the size of the board, its edge at one half: without the corners of pixels, and without crumbs."""
-    white = Image.fromarray(region.astype(np.uint8) * 255).resize(size, Image.Resampling.BICUBIC)
-    return np.asarray(white.filter(ImageFilter.GaussianBlur(max(size) / BLUR))) / 255
+    """A region at the size of the board, its edge at one half: without the corners of pixels, and without crumbs.
+
+    A region that is nothing but crumbs keeps them.
+    """
+    plain = Image.fromarray(region.astype(np.uint8) * 255)
+    small = max(size) < max(region.shape)
+    shown = plain.resize(size, Image.Resampling.BOX if small else Image.Resampling.BICUBIC)
+    radius = BLUR * max(1.0, max(size) / max(region.shape))
+    smooth = np.asarray(shown.filter(ImageFilter.GaussianBlur(radius))) / 255
+    if region.any() and smooth.max() <= 0.5:
+        smooth = np.asarray(shown) / np.asarray(shown).max()
+    return smooth
 
 
 def side_of(image: Bytes, wanted: int) -> int:

@@ -63,6 +63,20 @@ def test_a_region_has_a_white_line_around_it_that_the_border_closes():
     assert white[:3].any(0)[4:60].all()  # at the picture's border
 
 
+@pytest.mark.parametrize("size", [8, 64, 299])
+def test_a_region_of_one_pixel_is_not_smoothed_away(size):
+    board, region = Board(64, 64), np.zeros((size, size), bool)
+    region[size // 2, size // 2] = True
+    board.picture(np.full((3, size, size), 90, np.uint8), 0, 0, 64, region)
+    assert (pixels(board) > 200).all(2).any()
+
+
+def test_a_picture_in_which_a_unit_looks_nowhere_is_dim_and_has_no_line():
+    board = Board(16, 16)
+    board.picture(np.full((3, 8, 8), 100, np.uint8), 0, 0, 16, np.zeros((8, 8), bool))
+    assert (pixels(board) == 60).all()
+
+
 def test_a_frame_lies_outside_of_what_it_frames():
     board = Board(40, 40)
     board.frame(10, 10, 20, 20, "#ff0000", line=4)
