@@ -146,8 +146,8 @@ def test_the_commands_of_the_recipe_work(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 @pytest.mark.parametrize("page", RECIPES, ids=lambda page: page.stem)
-def test_a_recipe_quotes_the_example_of_its_name(page: Path):
-    assert f"{page.stem}.py" in [name for name, _ in QUOTED.findall(page.read_text(encoding="utf-8"))]
+def test_a_recipe_quotes_an_example(page: Path):
+    assert quoted(page)
 
 
 @pytest.mark.parametrize("page", RECIPES, ids=lambda page: page.stem)
@@ -165,4 +165,23 @@ def test_what_a_recipe_quotes_begins_and_ends_at_marks_that_the_example_has_once
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
 def test_every_example_has_a_recipe(script: Path):
-    assert script.stem in [page.stem for page in RECIPES]
+    assert script.name in set().union(*map(quoted, RECIPES))
+
+
+def quoted(page: Path) -> set[str]:
+    """The examples that a page quotes."""
+    return {name for name, _ in QUOTED.findall(page.read_text(encoding="utf-8"))}
+
+
+def test_neurons_are_measured_and_a_decision_is_traced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    asked = imported("neurons_under_attack", monkeypatch)
+    words = ["--training", "64", "--images", "48", "--attacked", "6", "--targets", "2", "--size", "16", "--steps", "10"]
+    result = asked.main([*words, "--out", str(tmp_path)])
+    assert len(result.survey.records.labels) == 12
+    assert list(result.survey.layers)[-1] == result.trace.layer == "features"
+    printed = capsys.readouterr().out
+    assert f"r1 {result.survey.ratios.r1.nanmean():.2f}, " in printed
+    assert all(f"  unit {unit.number}: " in printed for unit in result.trace.attacked.units)
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("trace.png", "ratios.png"))

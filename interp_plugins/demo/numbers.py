@@ -13,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from interp_plugins.demo.study import Outcome
+from interp_plugins.report import survey
 from interp_plugins.report.results import Input, Results, Row, rate
 
 POPULATIONS = ("all images", "right when clean")
+SURVEYED = (survey.EVERYWHERE, "r1/all", "r2/all")  # what is told of the units of one network
 Flags = NDArray[np.bool_]
 
 
@@ -47,6 +49,8 @@ def rows(outcome: Outcome) -> dict[str, Row]:
         for measure, values in (("rmse", outcome.rmse), ("linf", outcome.linf)):
             method = f"{name} over adversarial images of the change, in grey levels of 255"
             found.append(Row(name=f"{measure}/{name}", value=float(np.quantile(values, quantile)), method=method))
+    asked = len(outcome.survey.layers) - 1
+    found += [row for row in survey.rows(outcome.survey, asked) if row.name.endswith(SURVEYED)]
     core = outcome.hosts[0].sha256
     for host in outcome.hosts[1:]:
         if host.sha256 is not None:

@@ -20,9 +20,11 @@ from interp_plugins.demo.folder import Folder, Recipe
 from interp_plugins.demo.hosts import HostRun, compare
 from interp_plugins.demo.work import Job, Numbers, Pictures, Workers, attack, draw, learn, workers
 from interp_plugins.foundation.distributed import Place
+from interp_plugins.foundation.taxonomy import similarity
 from interp_plugins.foundation.tiles import fill, spans
+from interp_plugins.neurons.survey import Survey, survey_of
 from interp_plugins.sources import images as sources
-from interp_plugins.sources import scenes, weights
+from interp_plugins.sources import scenes, weights, wordnet
 from interp_plugins.store.lock import hold
 from interp_plugins.store.manifest import Member
 from interp_plugins.store.plan import plan
@@ -40,7 +42,7 @@ class Settings:
     size: int = 64  # of the pictures, in pixels
     training: int = 2000  # pictures to learn from
     held_out: int = 400  # pictures that tell the accuracy
-    attacked: int = 48  # the first so many held-out pictures
+    attacked: int = 40  # the first so many held-out pictures
     targets: int = 10  # least likely classes an image is attacked towards
     depths: tuple[int, ...] = (4, 8, 12)  # of the networks that are attacked
     witness: int = 16  # depth of the one that is not
@@ -53,6 +55,8 @@ class Settings:
     distance_weight: float = 0.1
     tile: int = 16  # rows a network call
     compared: int = 8  # pictures that are attacked through the hosts as well
+    share: float = 0.05  # of all pictures that stand for a unit; the papers' 0.01 would be 4 of them
+    sigma: float = 2.0  # of the similarity of classes
 
     def method(self) -> EnsembleOptimization:
         """Return the attack."""
@@ -101,6 +105,10 @@ class Outcome:
     says: Probabilities  # (n, t, m, k)
     control_says: Probabilities  # (n, t, k), the witness on the mirrored changes
     hosts: tuple[HostRun, ...]
+    unseen: Pictures  # (held_out, 3, h, w), all held-out pictures, the attacked ones first
+    looked_into: Network  # whose units were measured
+    model: nn.Module  # that network
+    survey: Survey
     inputs: tuple[tuple[str, str], ...]  # what went in: name, sha256
     threads: int  # a process
 
@@ -154,6 +162,10 @@ def run(settings: Settings, folder: Folder, *, processes: int = 1, watch: Watch 
     some = slice(settings.compared)
     hosts = compare(settings.method(), models[:-1], chosen[some], targets[some, 0], len(world.classes))
     watch("comparing the hosts", 1.0)
+    watch("measuring the units of one network", 0.0)
+    middle = len(networks) // 2 - 1
+    survey = _survey(settings, models[middle], unseen, adversarial, targets, world.wnids)
+    watch("measuring the units of one network", 1.0)
     inputs = [("training images", _digest(*learned)), ("held-out images", _digest(*unseen))]
     return Outcome(
         settings=settings,
@@ -174,6 +186,10 @@ def run(settings: Settings, folder: Folder, *, processes: int = 1, watch: Watch 
         says=says,
         control_says=control,
         hosts=hosts,
+        unseen=unseen[0],
+        looked_into=networks[middle],
+        model=models[middle],
+        survey=survey,
         inputs=(*inputs, *((f"network of {network.name}", network.sha256) for network in networks)),
         threads=threads,
     )
@@ -251,6 +267,28 @@ def _attack(
     with hold(folder.set, Place()):
         _collect(work, jobs, [float(len(manifest.span(number))) for number in range(manifest.shards)], doing, watch)
     return made
+
+
+def _survey(
+    settings: Settings,
+    model: nn.Module,
+    unseen: tuple[Pictures, Numbers],
+    adversarial: Pictures,
+    targets: Numbers,
+    wnids: Sequence[str],
+) -> Survey:
+    """What the units of one network mean, for all held-out pictures and for the adversarial ones."""
+    real, attacked = (torch.from_numpy(pixels).float() / 255 for pixels in (unseen[0], adversarial))
+    return survey_of(
+        model,
+        real,
+        torch.from_numpy(unseen[1]),
+        similarity(wordnet.packaged().distances(wnids), settings.sigma),
+        attacked,
+        torch.from_numpy(targets),
+        share=settings.share,
+        tile=settings.tile,
+    )
 
 
 def _collect(work: Workers, jobs: Sequence[Job], sizes: Sequence[float], doing: str, watch: Watch) -> list[Any]:

@@ -14,7 +14,7 @@ and a few numbers an attacked image.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from interp_plugins.foundation import check
-from interp_plugins.neurons.activations import Reduction, Seen, observe
+from interp_plugins.neurons.activations import Reduction, Seen, conv_layers, for_measuring, last_map, observe
 from interp_plugins.neurons.centres import Centres, ClassCentres
 from interp_plugins.neurons.consistency import Consistency, consistency
 from interp_plugins.neurons.distance import DistanceRatios, Ratios
-from interp_plugins.neurons.exemplars import Exemplars, NeuronExemplars
+from interp_plugins.neurons.exemplars import Exemplars, NeuronExemplars, top_count
 from interp_plugins.neurons.histograms import histogram, select
 from interp_plugins.neurons.similarity import class_similarity, split_half_ceiling
 
@@ -232,5 +232,56 @@ class Survey:
 
 
 def last_layers(layers: Sequence[str], representation: str) -> tuple[str, ...]:
-    """The layers, and the representation behind them if it is none of them."""
-    return (*layers, *(() if representation in layers else (representation,)))
+    """The layers with the representation as the last one, whether it is one of them or not."""
+    return (*(layer for layer in layers if layer != representation), representation)
+
+
+def survey_of(
+    model: nn.Module,
+    images: Float[Tensor, "n c h w"],
+    labels: Int[Tensor, " n"],
+    similarity: Float[Tensor, "k k"],
+    attacked: Float[Tensor, "m t c h w"] | None = None,
+    targets: Int[Tensor, "m t"] | None = None,
+    *,
+    layers: Sequence[str] | Literal["auto"] = "auto",
+    share: float = 0.01,
+    reduction: Reduction = "max",
+    tile: int | None = None,
+) -> Survey:
+    """Both passes over images that are all at hand.
+
+    Args:
+        model: The network, from images to logits; given back as found.
+        images: Real ones, in [0, 1].
+        labels: What they show.
+        similarity: a_ij of the classes, in the order of the logits.
+        attacked: What was made of the first m images, t of each, in [0, 1].
+        targets: The classes these are to be taken for.
+        layers: Whose units; "auto" is every convolution. The last maps come behind them if they are none of them.
+        share: Which share of all images are a unit's top images.
+        reduction: "max" or "mean" over a map.
+        tile: Rows a network call, a power of two; None is 8 on a CPU and 64 on a GPU.
+    """
+    phi = last_map(model, images[:1])
+    names = last_layers(conv_layers(model) if isinstance(layers, str) else layers, phi)
+    sight = Sight(network=for_measuring(model, images[:1]), layers=names, representation=phi, reduction=reduction,
+                  tile=tile)  # fmt: skip
+    seen = sight.look(images[:1]).whole
+    assert seen is not None  # it was asked for
+    first = RealPass(sight, top_count(len(images), share), len(similarity), seen[0].numel())
+    first.update(images, labels, torch.arange(len(images)))
+    real, says = first.metrics["exemplars"].compute(), first.metrics["answers"].compute()
+    top: dict[str, Exemplars] = {}
+    records = ratios = None
+    if attacked is not None and targets is not None:
+        m, t = targets.shape
+        k = top_count(m * t, share)
+        second = AttackedPass(sight, k, first.metrics["centres"].compute(), held_out=False)
+        second.update(images[:m], labels[:m], attacked, targets, torch.arange(m * t).view(m, t))
+        second.update(images[m:], labels[m:])
+        top, ratios = second.metrics["exemplars"].compute(), second.metrics["ratios"].compute()
+        every = (labels[:m].repeat_interleave(t), targets.flatten(), second.metrics["answers"].compute())
+        records = Records(*every, sources=torch.arange(m).repeat_interleave(t))
+    found = {name: survey(real[name], labels, similarity, top.get(name), records) for name in names}
+    return Survey(found, labels, says, records, ratios)

@@ -20,10 +20,11 @@ from interp_plugins.neurons.consistency import Consistency
 from interp_plugins.neurons.distance import Ratios
 from interp_plugins.neurons.survey import LayerSurvey, Records, Survey
 from interp_plugins.report import meaning
-from interp_plugins.report.page import Section, Text
+from interp_plugins.report.page import Piece, Section, Text
 from interp_plugins.report.results import Row, rate
 
 DRAWS = 500
+FEW = "No unit has top images of two pictures, both real and attacked: take more images, or a larger --share."
 EVERYWHERE = "all layers"
 CS = ("cs1", "cs2", "cs1_fooled", "cs2_fooled")
 
@@ -79,42 +80,46 @@ def sections(found: Survey, asked: int, sigma: float) -> tuple[Section, ...]:
     lc = average(everywhere.lc.debiased)
     if everywhere.lc_adv is None:
         lead = f"Two pictures that excite a unit most are alike by {lc.mean:.3f} on average (1: one class)."
-        return (Section("How specific are the units?", lead, (table,)),)
+        return (Section("How specific are the units?", lead if lc.defined else FEW, (table,)),)
     adv = average(everywhere.lc_adv.debiased)
-    lead = (
-        f"Two pictures that excite a unit most are alike by {lc.mean:.3f} on average; two attacked pictures that do, "
-        f"by what they truly show, by {adv.mean:.3f}."
-    )
-    pieces = (
-        meaning.scatter(
-            everywhere.lc.debiased, everywhere.lc_adv.debiased, alt="LC of each unit, on attacked and on real images",
-            caption="Corrected for pairs of an image with itself and with other copies of its picture.",
-        ),
-        table,
-    )  # fmt: skip
-    return (Section("Do the units stay as specific?", lead, pieces), _agreement(found, everywhere), *_distances(found))
+    lead, pieces = FEW, list[Piece]([table])
+    if (everywhere.lc.debiased.isfinite() & everywhere.lc_adv.debiased.isfinite()).any():
+        lead = (
+            f"Two pictures that excite a unit most are alike by {lc.mean:.3f} on average; two attacked pictures that "
+            f"do, by what they truly show, by {adv.mean:.3f}."
+        )
+        caption = "Corrected for pairs of an image with itself and with other copies of its picture."
+        alt = "LC of each unit, on attacked and on real images"
+        figure = meaning.scatter(everywhere.lc.debiased, everywhere.lc_adv.debiased, alt=alt, caption=caption)
+        pieces = [figure, table]
+    return (Section("Do the units stay as specific?", lead, tuple(pieces)), agreement(found, asked), *_distances(found))
 
 
-def _agreement(found: Survey, layer: LayerSurvey) -> Section:
+def agreement(found: Survey, asked: int) -> Section:
+    """CS1 and CS2 by LC, of a survey with attacked images; arguments as for `sections`."""
+    layer = _together(found, asked)
     measures = {"CS₁": layer.cs1, "CS₂": layer.cs2}
     if found.records is not None and not found.records.fooled.all():  # else they are the same
         measures |= {"CS₁, fooled": layer.cs1_fooled, "CS₂, fooled": layer.cs2_fooled}
     measures[meaning.CEILING] = layer.ceiling
     known = {name: value for name, value in measures.items() if value is not None and bool(value.isfinite().any())}
-    one, two = (average(value).mean if value is not None else float("nan") for value in (layer.cs1, layer.cs2))
+    title = "Do the units follow the picture or the mistake?"
+    if layer.cs1 is None or layer.cs2 is None or not {"CS₁", "CS₂"} <= set(known):
+        return Section(title, "No unit tells both attacked images and real ones apart: nothing can be compared.")
+    one, two = average(layer.cs1).mean, average(layer.cs2).mean
     follows = "what they are mistaken for" if two > one else "what they truly show"
     lead = (
         f"Attacked pictures that excite a unit agree with its real ones by {one:.2f} in what they truly show (CS1) and "
         f"by {two:.2f} in what they are to be taken for (CS2): on average the units follow {follows}."
     )
-    if not known:
-        return Section("Do the units follow the picture or the mistake?", lead)
+    if len(layer.lc.raw[layer.lc.raw.isfinite()].unique()) < 2:
+        return Section(title, f"{lead} All units have one LC, so there is nothing to draw by it.")
     curves = meaning.curves(layer.lc.raw, known)
     figure = meaning.agreement(
         curves, alt="CS1, CS2 and their ceiling by LC",
         caption="The ceiling is the agreement of two halves of the real images: a rise along it is no effect.",
     )  # fmt: skip
-    return Section("Do the units follow the picture or the mistake?", lead, (figure,))
+    return Section(title, lead, (figure,))
 
 
 def _distances(found: Survey) -> Iterator[Section]:

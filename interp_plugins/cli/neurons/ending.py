@@ -5,6 +5,7 @@ from torch import Tensor, tensor
 
 from interp_plugins.cli.neurons import passes, sheet
 from interp_plugins.cli.neurons.inputs import Attacked, Inputs
+from interp_plugins.cli.neurons.request import Request
 from interp_plugins.foundation.files import write_whole
 from interp_plugins.neurons.exemplars import Exemplars
 from interp_plugins.neurons.survey import Records, Survey, survey
@@ -13,7 +14,7 @@ from interp_plugins.report.page import render
 from interp_plugins.report.results import Input, Results
 from interp_plugins.store.surveys import SurveyFolder
 
-PAGE, TABLE, SHEET = "index.html", "units.csv", "sheet.png"
+PAGE, TABLE, SHEET, RESULTS = "index.html", "units.csv", "sheet.png", "results.json"
 SUMMARY = (
     "attacked images/says the target",
     *(f"{name}/all layers" for name in ("lc corrected", "consis_adv corrected", "cs1", "cs2")),
@@ -30,24 +31,29 @@ def finish(loaded: Inputs, folder: SurveyFolder) -> None:
     results = _results(loaded, found)
     pieces = told.sections(found, _asked(loaded), loaded.given.sigma)
     if loaded.given.sheet:
-        section, picture = sheet.draw(loaded, found)
+        section, figure = sheet.section(loaded, found)
         pieces = (section, *pieces)
-        write_whole(folder.folder / SHEET, picture)
+        write_whole(folder.folder / SHEET, figure.light)
     name = loaded.manifest.model.name
     lead = f"{name} on {len(found.labels)} real images" + (
         f" and {len(found.records.labels)} attacked ones." if found.records is not None else "."
     )
     write_whole(folder.folder / TABLE, told.units(found))
     write_whole(folder.folder / PAGE, render(f"What do the units of {name} mean?", lead, pieces, results))
-    results.write(folder.folder / "results.json")
+    results.write(folder.folder / RESULTS)
     folder.write(tops, {"labels": found.labels, "similarity": loaded.similarity})
-    if loaded.given.json:
+    tell(loaded.given, results)
+
+
+def tell(given: Request, results: Results) -> None:
+    """Print the results of a finished survey, or a summary of them."""
+    if given.json:
         typer.echo(results.to_json(), nl=False)
         return
     for row in results.rows:
         if row.name in SUMMARY and row.value is not None:
             typer.echo(f"{row.name}: {row.value:.4g}  ({row.method})")
-    typer.echo(f"Look at it: {folder.folder / PAGE}")
+    typer.echo(f"Look at it: {given.out / PAGE}")
 
 
 def _measured(loaded: Inputs, folder: SurveyFolder) -> Survey:
