@@ -46,9 +46,9 @@ class Fitted:
 
     threshold: Float64[Tensor, ""]  # a higher score raises the alarm
     clean: Float64[Tensor, " n"]  # scores of the clean images, nan where undefined
-    agreement: Float64[Tensor, "u c"]  # of each unit with each class, for "conflict"; else empty
-    centres: Float64[Tensor, "k d"]  # class means of the layer's output, for "distance"; else empty
-    spreads: Float64[Tensor, " k"]  # mean distance of a class's images from their centre; nan for fewer than two
+    agreement: Float64[Tensor, "u k"]  # of each unit with each class, for "conflict"; else empty
+    centres: Float64[Tensor, "c d"]  # class means of the layer's output, for "distance"; else empty
+    spreads: Float64[Tensor, " c"]  # mean distance of a class's images from their centre; nan for fewer than two
 
     def state_dict(self) -> dict[str, Tensor]:
         """The fields by name."""
