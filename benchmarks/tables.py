@@ -18,7 +18,25 @@ ALL, RIGHT = "all images", "right when clean"
 SIZES = ("rmse", "linf", "step kept")
 WORDS = ("median", "90th percentile", "largest")
 SHOWN = 20  # misses that are listed; more are counted
-PLACE = re.compile(r"(<!-- (table|missed): ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"(<!-- (table|missed|survey|detection): ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+SURVEYED = {
+    "accuracy, real images": "accuracy/real images",
+    "attacked images that say the target": "attacked images/says the target",
+    "consis (LC)": "lc/all layers",
+    "consis_adv": "consis_adv/all layers",
+    "LC, corrected": "lc corrected/all layers",
+    "consis_adv, corrected": "consis_adv corrected/all layers",
+    "pictures behind a unit's attacked images": "pictures/all layers",
+    "CS1": "cs1/all layers",
+    "CS2": "cs2/all layers",
+    "ceiling of both": "ceiling/all layers",
+    "CS1, those that say the target": "cs1_fooled/all layers",
+    "CS2, those that say the target": "cs2_fooled/all layers",
+    "r1": "r1/all",
+    "r2": "r2/all",
+    "r1, those that say the target": "r1/says the target",
+    "r2, those that say the target": "r2/says the target",
+}
 
 
 def cell(row: Row) -> str:
@@ -80,6 +98,29 @@ def missed(file: Path) -> str:
     return _table(["missed image", "target", "member", "it says"], [list(row.values()) for row in found])
 
 
+def surveys(runs: Sequence[Results]) -> str:
+    """What the units of several networks mean, a column a network; consis and CS are means over all layers' units."""
+    counts = [
+        [
+            "real and attacked images",
+            *(f"{_count(run, 'real images')} and {_count(run, 'attacked images')}" for run in runs),
+        ],
+        ["top images of a unit", *(f"{_count(run, 'k')} and {_count(run, 'k attacked')}" for run in runs)],
+        ["layer of r1 and r2", *(f"`{run.settings['representation']}`" for run in runs)],
+    ]
+    lines = [[words, *(_measured(run.row(name)) for run in runs)] for words, name in SURVEYED.items()]
+    return _table(["", *(str(run.settings["model"]) for run in runs)], counts + lines)
+
+
+def detections(runs: Sequence[Results]) -> str:
+    """How well two scores tell attacked images, a column a network."""
+    names = [row.name.split("/") for row in runs[0].rows]  # score, set, what
+    lines = [
+        [f"{score}: {what}", *(_measured(_the_only(run, score, what)) for run in runs)] for score, _, what in names
+    ]
+    return _table(["", *(str(run.settings["model"]) for run in runs)], lines)
+
+
 def label(results: Results) -> str:
     """What a run is called in a table of several: its steps, and whether it was balanced."""
     return f"{results.settings['steps']} steps{', balanced' * bool(results.settings['balance'])}"
@@ -94,6 +135,8 @@ def renew(page: Path) -> str:
         if kind == "missed":
             return f"{opening}{missed(paths[0])}{closing}"
         runs = [Results.read(path) for path in paths]
+        if kind in ("survey", "detection"):
+            return f"{opening}{(surveys if kind == 'survey' else detections)(runs)}{closing}"
         shown = one(runs[0]) if len(runs) == 1 else side_by_side({label(run): run for run in runs})
         return f"{opening}{shown}{closing}"
 
@@ -106,6 +149,24 @@ def _rates(results: Results) -> list[str]:
 
 def _words(name: str) -> str:
     return name.replace("/", ": ", 1)
+
+
+def _the_only(run: Results, score: str, what: str) -> Row:
+    """The number of a run's only set."""
+    return next(row for row in run.rows if row.name.startswith(f"{score}/") and row.name.endswith(f"/{what}"))
+
+
+def _measured(row: Row) -> str:
+    if row.value is None:
+        return "undefined"
+    if row.numerator is not None:
+        return f"{100 * row.value:.1f} %"
+    interval = "" if row.low is None or row.high is None else f", {row.low:.2f} to {row.high:.2f}"
+    return f"{row.value:.3f}{interval}"
+
+
+def _count(run: Results, name: str) -> str:
+    return f"{int(str(run.settings[name])):,}"
 
 
 def _number(row: Row) -> str:

@@ -121,7 +121,7 @@ def render(title: str, lead: str, sections: tuple[Section, ...], results: Result
     folder = files("interp_plugins.report")
     style = folder.joinpath("page.css").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"data_uri": _data_uri, "percent": _percent, "slug": _slug}
+    environment.filters |= {"data_uri": _data_uri, "percent": _percent, "slug": slug}
     environment.tests["a_rate"] = lambda cell: isinstance(cell, Row)
     template = environment.from_string(folder.joinpath("page.html").read_text(encoding="utf-8"))
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -143,6 +143,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _slug(title: str) -> str:
+def slug(title: str) -> str:
+    """A section's title as a name for a link or a file."""
     words = "".join(letter if letter.isascii() and letter.isalnum() else " " for letter in title.lower()).split()
     return "-".join(words) or "section"

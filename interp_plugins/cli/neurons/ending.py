@@ -10,11 +10,11 @@ from interp_plugins.foundation.files import write_whole
 from interp_plugins.neurons.exemplars import Exemplars
 from interp_plugins.neurons.survey import Records, Survey, survey
 from interp_plugins.report import survey as told
-from interp_plugins.report.page import render
+from interp_plugins.report.page import Figure, render, slug
 from interp_plugins.report.results import Input, Results
 from interp_plugins.store.surveys import SurveyFolder
 
-PAGE, TABLE, SHEET, RESULTS = "index.html", "units.csv", "sheet.png", "results.json"
+PAGE, TABLE, RESULTS = "index.html", "units.csv", "results.json"
 SUMMARY = (
     "attacked images/says the target",
     *(f"{name}/all layers" for name in ("lc corrected", "consis_adv corrected", "cs1", "cs2")),
@@ -31,9 +31,10 @@ def finish(loaded: Inputs, folder: SurveyFolder) -> None:
     results = _results(loaded, found)
     pieces = told.sections(found, _asked(loaded), loaded.given.sigma)
     if loaded.given.sheet:
-        section, figure = sheet.section(loaded, found)
-        pieces = (section, *pieces)
-        write_whole(folder.folder / SHEET, figure.light)
+        pieces = (sheet.section(loaded, found), *pieces)
+    for section in pieces:
+        for figure in (piece for piece in section.pieces if isinstance(piece, Figure)):
+            write_whole(folder.folder / f"{slug(section.title)}.png", figure.light)
     name = loaded.manifest.model.name
     lead = f"{name} on {len(found.labels)} real images" + (
         f" and {len(found.records.labels)} attacked ones." if found.records is not None else "."

@@ -8,11 +8,11 @@ from torch import Tensor
 from interp_plugins.cli.neurons.inputs import Inputs
 from interp_plugins.neurons.survey import Survey
 from interp_plugins.report.exemplars import most_specific, sheet
-from interp_plugins.report.page import Figure, Section
+from interp_plugins.report.page import Section
 
 
-def section(loaded: Inputs, found: Survey) -> tuple[Section, Figure]:
-    """The section, and its figure by itself."""
+def section(loaded: Inputs, found: Survey) -> Section:
+    """The section."""
     layer, name = loaded.manifest.layers[-1], loaded.manifest.model.name
     units = most_specific(found.layers[layer], loaded.given.sheet)
 
@@ -25,4 +25,4 @@ def section(loaded: Inputs, found: Survey) -> tuple[Section, Figure]:
         title=f"{layer} of {name}", tile=loaded.sight.tile,
     )  # fmt: skip
     lead = f"The {len(units)} most specific units of {layer}, with the images that excite them most."
-    return Section("Which images excite a unit most?", lead, (figure,)), figure
+    return Section("Which images excite a unit most?", lead, (figure,))
