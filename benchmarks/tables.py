@@ -113,12 +113,18 @@ def surveys(runs: Sequence[Results]) -> str:
 
 
 def detections(runs: Sequence[Results]) -> str:
-    """How well two scores tell attacked images, a column a network."""
-    names = [row.name.split("/") for row in runs[0].rows]  # score, set, what
-    lines = [
-        [f"{score}: {what}", *(_measured(_the_only(run, score, what)) for run in runs)] for score, _, what in names
+    """How well two scores tell attacked images, a column for each network and set."""
+    columns = [
+        (run, str(name))
+        for run in runs
+        for name in run.settings["sets"]  # type: ignore[union-attr]  # it is a list
     ]
-    return _table(["", *(str(run.settings["model"]) for run in runs)], lines)
+    numbers = dict.fromkeys((row.name.split("/")[0], row.name.split("/")[2]) for row in runs[0].rows)
+    lines = [
+        [f"{score}: {what}", *(_measured(run.row(f"{score}/{name}/{what}")) for run, name in columns)]
+        for score, what in numbers
+    ]
+    return _table(["", *(f"{run.settings['model']}, set `{name}`" for run, name in columns)], lines)
 
 
 def label(results: Results) -> str:
@@ -149,11 +155,6 @@ def _rates(results: Results) -> list[str]:
 
 def _words(name: str) -> str:
     return name.replace("/", ": ", 1)
-
-
-def _the_only(run: Results, score: str, what: str) -> Row:
-    """The number of a run's only set."""
-    return next(row for row in run.rows if row.name.startswith(f"{score}/") and row.name.endswith(f"/{what}"))
 
 
 def _measured(row: Row) -> str:
