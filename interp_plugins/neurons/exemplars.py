@@ -232,7 +232,7 @@ def refuse_chance(scores: Mapping[str, Float[Tensor, "n _"]], again: Mapping[str
 
 
 def _all_keys(parts: Sequence[Tensor], k: int) -> list[Tensor]:
-    return [largest(parts, k)]
+    return [largest(_seen(parts), k)]
 
 
 def _all_lowest(parts: Sequence[Tensor]) -> list[Tensor]:

@@ -158,7 +158,7 @@ def scatter(lc: Float[Tensor, " u"], lc_adv: Float[Tensor, " u"], *, alt: str, c
     if not len(x):
         raise ValueError("expected at least one unit with both values, got none")
     left_out = int((~known).sum())
-    low, high = min(0.0, x.min(), y.min()), 1.04 * max(x.max(), y.max())
+    low, high = min(0.0, x.min(), y.min()), 1.04 * max(x.max(), y.max()) or 1.0
 
     def paint(axes: Axes, palette: Palette) -> None:
         mean = f"mean of {len(x):,} units:\n{x.mean():.3f} on real images,\n{y.mean():.3f} on attacked ones"

@@ -143,7 +143,7 @@ def load(
         raise FileNotFoundError(f"no images at {path}")
     if path.suffix == ".npz" and split is None:
         return _from_npz(path, size)
-    if not path.is_dir():
+    if not path.is_dir() and path.suffix != ".npz":
         raise ValueError(f"expected a folder or an .npz, got {path}")
     table = Path(labels) if labels else path / "labels.csv"
     if not labels and not table.exists() and (published := cifar.reader(path)):

@@ -26,7 +26,9 @@ from interp_plugins.neurons.exemplars import Exemplars
 from interp_plugins.store import disk
 from interp_plugins.store.manifest import Frozen, Member, Positive, Sha256
 
-MANIFEST, RESULT, STATE = "survey.json", "neurons.safetensors", "state"
+MANIFEST = "survey.json"
+RESULT = "neurons.safetensors"
+STATE = "state"
 PATIENCE = 20  # a file is written when this many times the last writing's time have passed, so that it costs 5 %
 FIELDS = ("values", "ids", "dead")
 Phase = Literal["real", "attacked"]
@@ -59,11 +61,11 @@ class SurveyManifest(Frozen):
 
     def differences(self, other: "SurveyManifest") -> list[str]:
         """Whatever would make another survey of this one, a sentence each."""
-        mine, theirs = (json.loads(each.model_dump_json()) for each in (self, other))
+        mine, theirs = (_flat(json.loads(each.model_dump_json(exclude={"versions"}))) for each in (self, other))
         return [
-            f"{name}: {_short(mine[name])} there, {_short(theirs[name])} asked for"
-            for name in mine
-            if name != "versions" and mine[name] != theirs[name]
+            f"{name}: {_short(mine.get(name))} there, {_short(theirs.get(name))} asked for"
+            for name in dict.fromkeys([*mine, *theirs])
+            if mine.get(name) != theirs.get(name)
         ]
 
 
@@ -179,7 +181,7 @@ class SurveyFolder:
 
     def clear(self) -> None:
         """Put away what only unfinished work needs."""
-        for path in (self.folder / STATE).glob("*.safetensors"):
+        for path in (self.folder / STATE).glob("*.safetensors*"):  # also what a killed process was writing
             path.unlink()
 
     def _states(self, phase: Phase) -> list[Path]:
@@ -230,6 +232,15 @@ def _header(path: Path) -> _Header:
             return _Header([int(number) for number in json.loads(file.metadata()["done"])])
     except (SafetensorError, ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}); delete it, its part of the work is done again") from error
+
+
+def _flat(content: dict[str, Any]) -> dict[str, Any]:
+    """Settings by their own names, and what is known of the images and the model by theirs."""
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        above = "" if name == "settings" else f"{name} "
+        found |= {above + key: each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+    return found
 
 
 def _short(value: object) -> str:

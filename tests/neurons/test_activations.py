@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from interp_plugins.errors import LayerNotReached
-from interp_plugins.neurons.activations import conv_layers, for_measuring, record_scores
+from interp_plugins.neurons.activations import conv_layers, for_measuring, last_map, observe, record_scores
 from interp_plugins.testing import toy_classifier, toy_images
 
 
@@ -145,3 +145,51 @@ def test_settings_and_images_are_checked(unchecked):
         record_scores(model, [], images, tile=3)
     with pytest.raises(ValueError, match=r"expected images in \[0, 1\]"):
         record_scores(model, [], images * 255)
+
+
+@pytest.mark.parametrize("n", [1, 3, 20])
+def test_one_pass_shows_scores_logits_and_one_whole_output(n):
+    model, (images, _) = toy_classifier(), toy_images(n)
+    layers = conv_layers(model)
+    seen = observe(model, layers, images, whole="3")
+    scores = record_scores(model, layers, images)
+    assert all(torch.equal(seen.scores[layer], scores[layer]) for layer in layers)
+    with torch.no_grad():
+        torch.testing.assert_close(seen.logits, model(images))
+    torch.testing.assert_close(seen.whole, maps(model, "3", images))
+
+
+def test_a_layer_may_be_scored_and_kept_whole_and_neither_has_to_be():
+    model, (images, _) = toy_classifier(), toy_images()
+    seen = observe(model, ["3"], images, whole="3")
+    assert torch.equal(seen.scores["3"], seen.whole.amax((2, 3)))
+    assert observe(model, [], images).whole is None
+
+
+def test_a_whole_output_is_what_it_was_before_an_activation_in_place():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(4 * 16, 2))
+    with torch.no_grad():
+        model[0].bias.fill_(-9.0)
+    images = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    assert observe(model, [], images, whole="0").whole.max() < -1
+
+
+def test_a_model_that_puts_out_no_logits_is_refused():
+    model = nn.Sequential(nn.Flatten(2), nn.LSTM(16, 3))
+    with pytest.raises(TypeError, match="expected a model that puts out logits, got tuple; wrap it"):
+        observe(model, [], torch.zeros(1, 3, 4, 4))
+
+
+def test_the_last_map_is_the_outermost_module_that_puts_it_out():
+    block = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU())
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)]
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), block, *head).train()
+    assert last_map(model, torch.zeros(1, 3, 8, 8)) == "1"
+    assert model.training
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_model_without_maps_has_no_last_one():
+    for model in (nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), nn.Conv2d(3, 2, 1)):
+        with pytest.raises(ValueError, match="expected a model with a layer that puts out maps, got none; name"):
+            last_map(model, torch.zeros(1, 3, 2, 2))

@@ -120,6 +120,19 @@ def test_equal_representations_give_nan_and_not_infinity():
     assert found.r1.isnan().all()
 
 
+@pytest.mark.parametrize("size", [1, 5, 12])
+def test_numbered_images_come_in_the_order_of_their_numbers_whatever_the_batches(size):
+    clean, labels, attacked, targets = drawn(3)
+    numbers = torch.randperm(24, generator=torch.Generator().manual_seed(2)).view(12, 2)
+    metric = DistanceRatios(class_centres(clean, labels, 3))
+    for rows in torch.arange(12).flip(0).split(size):
+        metric.update(clean[rows], labels[rows], attacked[rows], targets[rows], numbers[rows])
+    found, whole = metric.compute(), distance_ratios(clean, labels, attacked, targets, 3)
+    torch.testing.assert_close(found.r1[numbers.flatten()], whole.r1, rtol=1e-12, atol=0)
+    torch.testing.assert_close(found.r2[numbers.flatten()], whole.r2, rtol=1e-12, atol=0)
+    assert torch.equal(found.targets[numbers], targets)
+
+
 def test_reset_forgets_everything():
     clean, labels, attacked, targets = drawn(1)
     metric = DistanceRatios(class_centres(clean, labels, 3))

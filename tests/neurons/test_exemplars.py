@@ -2,6 +2,7 @@ import copy
 import os
 import pickle
 import socket
+import warnings
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,29 @@ def test_an_empty_batch_changes_nothing():
     scores, ids = answers()
     found = gathered(scores, ids, 5, [slice(0, 0), slice(None), slice(0, 0)]).compute()
     assert bits(found) == slowly(scores, ids, 5)
+
+
+@pytest.mark.parametrize("as_state", [True, False])
+@pytest.mark.parametrize("cuts", [(0, 70), (70, 71), (3, 200)])
+def test_merged_pieces_are_the_bits_of_one_pass(cuts, as_state):
+    scores, ids = answers()
+    first, second = cuts
+    pieces = [gathered(scores, ids, 9, [part] if part.start < part.stop else []) for part in
+              (slice(0, first), slice(first, second), slice(second, 200))]  # fmt: skip
+    whole = NeuronExemplars(LAYERS, 9)
+    for piece in pieces:
+        whole.merge_state(piece.metric_state if as_state else piece)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchmetrics does not count a merge as having seen something
+        assert bits(whole.compute()) == slowly(scores, ids, 9)
+
+
+def test_after_a_merge_it_goes_on():
+    scores, ids = answers()
+    metric = NeuronExemplars(LAYERS, 5)
+    metric.merge_state(gathered(scores, ids, 5, [slice(0, 100)]))
+    metric.update({layer: values[100:] for layer, values in scores.items()}, ids[100:])
+    assert bits(metric.compute()) == slowly(scores, ids, 5)
 
 
 def test_one_call_finds_what_the_metric_finds_batch_by_batch():

@@ -47,6 +47,13 @@ def test_the_training_batches_follow_each_other(batches):
     assert data.ids[4] == "train/00004"
 
 
+def test_a_folder_of_batches_loads_as_either_part(batches):
+    assert load(batches[0]).ids == load(batches[0], split="test").ids == ("test/00000",)
+    assert load(batches[0], split="train").labels.tolist() == [1, 2, 3, 4, 5]
+    with pytest.raises(ValueError, match="expected split to be one of 'train', 'test', got 'half'"):
+        load(batches[0], split="half")
+
+
 def test_a_malicious_batch_is_refused_and_does_not_run(tmp_path):
     class Malice:
         def __reduce__(self):

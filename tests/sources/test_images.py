@@ -91,6 +91,14 @@ def test_an_npz_may_hold_either_layout(tmp_path, layout):
     assert np.array_equal(loaded.tensor([0, 1]).numpy().transpose(0, 2, 3, 1), images)
 
 
+def test_only_cifar_has_splits(folders, tmp_path):
+    np.savez(tmp_path / "few.npz", images=np.zeros((1, 4, 4, 3), np.uint8), labels=[0])
+    with pytest.raises(ValueError, match=r"expected a split of CIFAR-10 alone, got 'train' of .*; name that part's"):
+        load(folders, split="train")
+    with pytest.raises(ValueError, match=r"expected a split of CIFAR-10 alone, got 'train' of .*few\.npz"):
+        load(tmp_path / "few.npz", split="train")
+
+
 def test_the_hash_of_a_file_is_that_of_its_bytes(folders):
     content = (folders / "n02084071" / "1.png").read_bytes()
     assert load(folders).sha256(1) == hashlib.sha256(content).hexdigest()

@@ -21,7 +21,8 @@ def of(real: ImageSet, classes: int) -> tuple[tuple[str, ...], tuple[str, ...] |
     ids = dict(real.wnids)
     for label_set in ("imagenet-1k", "cifar-10", "scenes"):
         known = wordnet.wnids(label_set)
-        if ids and len(known) == classes and all(known[label] == wnid for label, wnid in ids.items()):
+        told = [(label, wnid) for label, wnid in ids.items() if label < classes]
+        if told and len(known) == classes and all(known[label] == wnid for label, wnid in told):
             ids = dict(enumerate(known))
     whole = tuple(ids[label] for label in range(classes)) if len(ids) == classes else None
     named = real.classes if real.classes and len(real.classes) == classes else None

@@ -18,10 +18,11 @@ from interp_plugins.cli.attack import stored
 from interp_plugins.cli.neurons import classes
 from interp_plugins.cli.neurons.request import Request
 from interp_plugins.foundation import check
+from interp_plugins.foundation.borrow import borrow
 from interp_plugins.foundation.taxonomy import METRICS
 from interp_plugins.foundation.tiles import check_tile, tile_size
 from interp_plugins.neurons.activations import REDUCTIONS, conv_layers, for_measuring, last_map
-from interp_plugins.neurons.exemplars import top_count
+from interp_plugins.neurons.exemplars import refuse_chance, top_count
 from interp_plugins.neurons.survey import Sight, last_layers
 from interp_plugins.sources import images, models, weights
 from interp_plugins.sources.images import ImageSet
@@ -29,7 +30,7 @@ from interp_plugins.sources.models import LoadedModel
 from interp_plugins.store.dataset import AdversarialImages
 from interp_plugins.store.images import places
 from interp_plugins.store.manifest import Member
-from interp_plugins.store.surveys import SurveyManifest, Used
+from interp_plugins.store.surveys import SurveyFolder, SurveyManifest, Used
 
 SHARD = 512  # forward passes between two savings, about
 
@@ -40,17 +41,13 @@ class Attacked(NamedTuple):
     records: AdversarialImages
     clean: ImageSet  # the real images, or others that the set was made from
     places: dict[int, int]  # of a clean image that was attacked: its number in the set
-    inside: bool  # whether the clean images are the real ones
+    spans: Sequence[int]  # the clean images to go over
+    inside: bool  # whether these are the real ones
 
     @property
     def each(self) -> int:
         """Attacked images of a picture."""
         return self.records.set.manifest.targets
-
-    @property
-    def spans(self) -> Sequence[int]:
-        """The clean images to go over."""
-        return range(len(self.clean)) if self.inside else sorted(self.places)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +88,10 @@ def load(given: Request, device: torch.device, quiet: bool) -> Inputs:
         raise ValueError(f"expected --limit of at most {len(real)}, the images in {given.data}, got {count}")
     with redirect_stderr(io.StringIO()) if quiet else nullcontext():
         model = models.load(given.model, device)
+    if not all(given.layers.split(",")):
+        raise ValueError(f"expected --layers auto, or names with commas between, got {given.layers!r}")
     example = real.tensor([0]).to(device).float() / 255
+    _try(model, example)
     representation = last_map(model.module, example) if given.representation == "auto" else given.representation
     layers = conv_layers(model.module) if given.layers == "auto" else given.layers.split(",")
     sight = Sight(
@@ -101,16 +101,30 @@ def load(given: Request, device: torch.device, quiet: bool) -> Inputs:
         reduction=given.reduction,  # type: ignore[arg-type]  # checked above
         tile=tile_size(given.tile, device),
     )
-    seen = sight.look(example)
+    seen, again = sight.look(example), sight.look(example)
+    refuse_chance({**seen.scores, "the last": seen.logits}, {**again.scores, "the last": again.logits})
     number = check.logits(seen.logits, 1, "the model").shape[1]
     check.class_range(real.labels[:count], number, "labels of the real images")
     attacked = None if given.adversarial is None else _attacked(given.adversarial, real, count, number)
     names, wnids = classes.of(real, number)
     similarity = classes.similarity_of(given, names, wnids)
-    manifest = _manifest(given, model, sight, len(layers), real, count, attacked, names)
+    if given.worker is None:
+        manifest = _manifest(given, model, sight, len(layers), real, count, attacked, names)
+    else:  # the process that started this one has just read every image for it
+        manifest = SurveyFolder.open(given.out).manifest
     width = 0 if seen.whole is None else seen.whole[0].numel()
     return Inputs(given=given, model=model, sight=sight, width=width, real=real, attacked=attacked,
                   similarity=similarity, manifest=manifest)  # fmt: skip
+
+
+def _try(model: LoadedModel, example: Float[Tensor, "1 c h w"]) -> None:
+    try:
+        with borrow(model.module), torch.no_grad():
+            model.module(example)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{model.name} does not take images of {tuple(example.shape[1:])} ({error}); cut them with --size"
+        ) from error
 
 
 def _attacked(folder: Path, real: ImageSet, count: int, number: int) -> Attacked:
@@ -131,13 +145,21 @@ def _attacked(folder: Path, real: ImageSet, count: int, number: int) -> Attacked
             f"expected the images that {folder} was made from, got {len(changed)} others of the same name, the first "
             f"{changed[0]!r}; name the folder it was made from with --data"
         )
+    labelled = zip(data.ids, where, data.numbers, strict=True)
+    if changed := [name for name, place, label in labelled if int(clean.labels[place]) != label]:
+        raise ValueError(
+            f"expected the classes that {folder} was made for, got {len(changed)} images of other classes, the first "
+            f"{changed[0]!r}; name the labels it was made with by --labels"
+        )
+    check.class_range(clean.labels[where], number, f"labels of the images of {folder}")
     shape = tuple(clean.tensor([where[0]]).shape[1:])
     if shape != found.manifest.shape:
         raise ValueError(f"expected images of {found.manifest.shape} as in {folder}, got {shape}; give the same --size")
     last = max(max(map(max, found.line(shard).targets)) for shard in range(found.manifest.shards))
     if last >= number:
         raise ValueError(f"expected targets from 0 to {number - 1}, the model's classes, got {last} in {folder}")
-    return Attacked(AdversarialImages(found), clean, {place: i for i, place in enumerate(where)}, bool(common))
+    spans = range(count) if common else sorted(where)
+    return Attacked(AdversarialImages(found), clean, {place: i for i, place in enumerate(where)}, spans, bool(common))
 
 
 def _manifest(

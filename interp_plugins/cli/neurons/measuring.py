@@ -13,10 +13,11 @@ from rich.progress import Progress as Bar
 
 from interp_plugins.cli.launching import device_for, launch, processes_for, termination_interrupts
 from interp_plugins.cli.neurons import inputs, passes
-from interp_plugins.cli.neurons.ending import finish
+from interp_plugins.cli.neurons.ending import RESULTS, finish, tell
 from interp_plugins.cli.neurons.inputs import Inputs
 from interp_plugins.cli.neurons.request import Request
 from interp_plugins.foundation.distributed import Place
+from interp_plugins.report.results import Results
 from interp_plugins.store.lock import hold
 from interp_plugins.store.surveys import MANIFEST, Phase, Progress, SurveyFolder
 
@@ -50,6 +51,10 @@ def _measure(given: Request) -> None:
         _work(loaded, SurveyFolder.open(given.out), given.worker, place)  # type: ignore[arg-type]
         return
     folder = begin(given, loaded)
+    if folder.finished:
+        folder.clear()
+        tell(given, Results.read(given.out / RESULTS))
+        return
     for phase in loaded.manifest.shards:
         if missing := folder.missing(phase):
             world = min(processes_for(given.processes, device), len(missing))
@@ -63,13 +68,11 @@ def begin(given: Request, loaded: Inputs) -> SurveyFolder:
     """A new survey, or the one that is there if it may be resumed.
 
     Raises:
-        ValueError: There is one and it is another or finished, or `--resume` was not typed.
+        ValueError: There is one and it is another, or `--resume` was not typed.
     """
     if not (given.out / MANIFEST).is_file():
         return SurveyFolder.create(given.out, loaded.manifest)
     folder = SurveyFolder.open(given.out)
-    if folder.finished:
-        raise ValueError(f"{given.out} holds a finished survey; look at its index.html, or name another folder")
     if not given.resume:
         raise ValueError(f"{given.out} holds a survey already; add --resume to go on with it, or name another folder")
     if differences := folder.manifest.differences(loaded.manifest):
@@ -97,6 +100,8 @@ def _work(loaded: Inputs, folder: SurveyFolder, phase: Phase, place: Place) -> N
         missing = set(folder.missing(phase))
         todo = [shard for shard in place.share(folder.manifest.shards[phase]) if shard in missing]
         work = passes.begin(phase, loaded, folder)
+        for metric in work.metrics.values():
+            metric.to(next(loaded.sight.network.parameters()).device)
         progress = Progress(folder, phase, place.rank, work.metrics)
         for shard in todo:
             work.look(shard)

@@ -1,7 +1,7 @@
 """The two passes of a survey, cut into shards."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torchmetrics import Metric
@@ -14,6 +14,7 @@ from interp_plugins.store.surveys import Phase, SurveyFolder
 BATCH = 64  # images looked at together, so that many scores are sorted in at once
 
 
+@runtime_checkable
 class Pass(Protocol):
     """A pass that can be done shard by shard."""
 
