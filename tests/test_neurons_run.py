@@ -60,9 +60,6 @@ def test_the_top_images_are_those_with_the_largest_maxima(world: Path):
     data, model = images.load(world / "images.npz"), models.load(f"{world}/nets.py:first").module
     with torch.no_grad():
         maxima = model.first(data.tensor(range(IMAGES)).float() / 255).amax((2, 3))
-    for which, (values, ids) in enumerate(zip(*maxima.topk(IMAGES // 4, 0), strict=True)):
-        assert which < IMAGES
-        assert len(values) == len(ids) == 6
     found = folder.exemplars("real", "first")
     torch.testing.assert_close(found.values, maxima.topk(IMAGES // 4, 0).values.T, rtol=1e-4, atol=1e-5)
     assert (found.images, found.ids.shape) == (IMAGES, (6, IMAGES // 4))
@@ -161,7 +158,7 @@ class Stop:
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("after", [1, 2, 4])
+@pytest.mark.parametrize("after", [2, 4])
 def test_an_interruption_keeps_what_is_finished_and_prints_the_command_that_goes_on(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], after: int
 ):
