@@ -6,8 +6,11 @@ from typing import Any
 
 import attack_world
 import numpy as np
+import pytest
 import safetensors.torch
 from attack_world import here
+
+from interp_plugins.cli import main
 
 IMAGES, ATTACKED = 1100, 24  # three shards a pass
 
@@ -60,6 +63,13 @@ def build(folder: Path, images: int = IMAGES) -> Path:
     return folder
 
 
+def surveyed(folder: Path) -> Path:
+    """A smaller world, with a finished survey in `done`."""
+    build(folder, 48)
+    here(words(folder, folder / "done"))
+    return folder
+
+
 def words(world: Path, out: Path, *more: str, **options: object) -> list[str]:
     """The words of `neurons run`; options replace or add to what is set here, None takes one away."""
     chosen: dict[str, object] = {
@@ -94,3 +104,18 @@ def pixels(world: Path) -> tuple[np.ndarray, np.ndarray]:
     """The images and their labels."""
     with np.load(world / "images.npz") as file:
         return file["images"], file["labels"]
+
+
+def refused(capsys: pytest.CaptureFixture[str], given: list[str]) -> str:
+    """The one sentence with which the command refuses bad input."""
+    assert main(given) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("running the code in")]
+    assert len(said) == 1, said
+    return said[0]
+
+
+def printed(capsys: pytest.CaptureFixture[str], given: list[str]) -> str:
+    """What the command prints; it has to end well."""
+    capsys.readouterr()
+    here(given)
+    return capsys.readouterr().out

@@ -126,6 +126,6 @@ def _sizes(found: Measured) -> Iterator[Row]:
 
 def _cells(row: Row) -> tuple[str, str, str, str]:
     if row.denominator is None or row.low is None or row.high is None:
-        return row.name, f"{row.value:g}", "", ""
+        return row.name, f"{row.value:g}", "", "" if row.low is None else f"[{row.low:g}, {row.high:g}]"
     share = "-" if row.value is None else f"{100 * row.value:.2f} %"
     return row.name, share, f"{row.numerator} of {row.denominator}", f"[{100 * row.low:.2f}, {100 * row.high:.2f}]"

@@ -19,6 +19,7 @@ from interp_plugins.report.png import Bytes
 IMAGE, EXEMPLAR = 256, 84  # sides in pixels, as nearly as the images' own pixels allow
 GAP, BETWEEN, MARGIN = 6, 56, 36
 CAPTION = 300  # room for the words about a unit
+LEAST = 3  # exemplars for which there is room in any case, as the classes stand above them
 HEAD, FOOT, APART = 76, 64, 22
 VERDICT = 66  # height of one class that the network says
 SHARED = "#9aa0aa"
@@ -52,24 +53,25 @@ def draw(
     Args:
         trace: From `neurons.trace`.
         images: The clean image, and the attacked one where the trace has one.
-        exemplars: Top real images of each unit in `trace.units`, the strongest first; about six.
+        exemplars: Top real images of each unit in `trace.units`, the strongest first; about six, and none for a unit
+            of which nothing is known.
         names: Of the classes, by number.
         truth: The true class, if it is known.
         target: The class that the attack aimed at, if it is known.
 
     Raises:
-        ValueError: Images are not those of the trace, or a unit has no exemplars.
+        ValueError: Images are not those of the trace, or a unit is missing among the exemplars.
     """
     if len(images) != len(trace.decisions):
         raise ValueError(f"expected {len(trace.decisions)} images, as many as the trace has, got {len(images)}")
-    if missing := [unit for unit in trace.units if not exemplars.get(unit)]:
+    if missing := [unit for unit in trace.units if unit not in exemplars]:
         raise ValueError(f"expected exemplars of every unit of the trace, got none of unit {missing[0]}")
     shown = [exemplars[unit] for unit in trace.units]
-    side = side_of(shown[0][0], EXEMPLAR)
+    side = side_of(next((strip[0] for strip in shown if strip), images[0]), EXEMPLAR)
     tones = {number: TONES[name] for name, number in (("target", target), ("truth", truth)) if number is not None}
     strongest = max(unit.influence for decision in trace.decisions for unit in decision.units)
     style = _Style(names, exemplars, tones, side, strongest)
-    picture, column = side_of(images[0], IMAGE), CAPTION + max(map(len, shown)) * (side + GAP)
+    picture, column = side_of(images[0], IMAGE), CAPTION + max(LEAST, *map(len, shown)) * (side + GAP)
     top = HEAD + picture + APART
     line, most = side + APART, max(len(decision.units) for decision in trace.decisions)
     both = len(images) > 1

@@ -1,6 +1,6 @@
 """A finished set as a torch dataset: each adversarial image beside its clean one, read when it is asked for.
 
-pairs = AdversarialImages(AdversarialSet.open("set"), images.load("photos"))
+pairs = AdversarialImages(AdversarialSet.open(Path("set")), images.load("photos"))
 for adversarial, clean, label, target, index in DataLoader(pairs, batch_size=64, num_workers=4): ...
 """
 

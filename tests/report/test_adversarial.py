@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from interp_plugins.report.adversarial import lines, rows
+from interp_plugins.report.results import Row
 
 FOUND = SimpleNamespace(
     labels=torch.tensor([0, 1]),
@@ -58,6 +59,11 @@ def test_what_is_on_record_alone_says_so():
 def test_without_a_network_that_was_only_asked_there_is_no_transfer():
     found = SimpleNamespace(**vars(FOUND) | {"clean_says": FOUND.clean_says[:, :2], "says": FOUND.says[:, :, :2]})
     assert not [row for row in rows(("a", "b"), found) if row.name.startswith(("transfer", "clean"))]
+
+
+def test_a_number_that_is_no_count_is_told_with_its_interval():
+    (line,) = lines([Row(name="auroc", value=0.75, low=0.5, high=1.0, method="by hand")])
+    assert line.split() == ["auroc", "0.75", "[0.5,", "1]"]
 
 
 def test_lines_are_aligned_and_hold_counts_and_interval():

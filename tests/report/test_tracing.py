@@ -74,11 +74,21 @@ def test_units_without_influence_are_drawn_too(influence):
     assert drawn(Trace("layer4", replace(CLEAN, units=units)), IMAGES[:1]).size
 
 
+def test_a_unit_of_which_nothing_is_known_has_no_images():
+    whole, without = drawn(), drawn(exemplars=EXEMPLARS | {7: []})
+    assert whole.shape == without.shape
+    assert [(picture == 70).all(2).any() for picture in (whole, without)] == [True, False]
+    assert drawn(exemplars={unit: [] for unit in EXEMPLARS}).size
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"images": IMAGES[:1]}, "expected 2 images, as many as the trace has, got 1"),
-        ({"exemplars": EXEMPLARS | {7: []}}, "exemplars of every unit of the trace, got none of unit 7"),
+        (
+            {"exemplars": {unit: EXEMPLARS[unit] for unit in (1, 3)}},
+            "exemplars of every unit of the trace, got none of unit 7",
+        ),
     ],
 )
 def test_what_it_refuses(change, words):

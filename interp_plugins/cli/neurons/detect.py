@@ -1,6 +1,6 @@
 """`interp-plugins neurons detect`: can attacked images be told by what the units say of them?"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from interp_plugins.cli.neurons.surveyed import Surveyed
-    from interp_plugins.neurons.detection import ConflictDetector, Fitted
+    from interp_plugins.neurons.detection import ConflictDetector
     from interp_plugins.report.results import Row
     from interp_plugins.store.sets import AdversarialSet
 
+BATCH = 64  # images at once
 SCORES: tuple[Literal["conflict", "distance"], ...] = ("conflict", "distance")
 
 
@@ -39,39 +40,40 @@ def detect(
     import platform
     from importlib.metadata import version
 
-    from interp_plugins.cli.attack import stored
     from interp_plugins.cli.neurons.surveyed import Surveyed
     from interp_plugins.neurons.detection import ConflictDetector
     from interp_plugins.report import adversarial as told
     from interp_plugins.report.results import Input, Results
 
     found = Surveyed.open(survey)
-    sets = [stored.finished(folder) for folder in adversarial] if adversarial else [found.set]
-    names = [folder.name for folder in adversarial] if adversarial else [Path(found.set.folder).name]
+    name = found.layer(layer, units)
+    sets = _sets(found, adversarial or [])
     rows: list[Row] = []
-    for name, target_set in zip(names, sets, strict=True):
+    for each, target_set in sets.items():
         for score in SCORES:
             detector = ConflictDetector(units=units, score=score, false_alarms=false_alarms)
-            rows += _rows(f"{score}/{name}", found, target_set, detector, found.layer(layer), images)
+            rows += _rows(f"{score}/{each}", found, target_set, detector, name, images)
     manifest = found.folder.manifest
     results = Results(
         command=("interp-plugins", "neurons", "detect"),
         settings={
             "model": manifest.model.name,
-            "layer": found.layer(layer),
+            "layer": name,
             "units": units,
             "false alarms": false_alarms,
             "pictures": images,
-            "sets": [*names],
+            "sets": [*sets],
+            "survey": manifest.settings,
         },
         versions={
             "python": platform.python_version(),
-            **{name: version(name) for name in ("interp-plugins", "torch", "torchmetrics", "numpy")},
+            **{package: version(package) for package in ("interp-plugins", "torch", "torchmetrics", "numpy")},
         },
         seed=0,
         inputs=(
             Input(name=f"weights of {manifest.model.name}", sha256=manifest.model.sha256),
-            *(Input(name=f"set {n}", sha256=str(s.manifest.digest)) for n, s in zip(names, sets, strict=True)),
+            Input(name="real images", sha256=manifest.real.sha256),
+            *(Input(name=f"set {each}", sha256=str(some.manifest.digest)) for each, some in sets.items()),
         ),
         rows=tuple(rows),
     )
@@ -80,46 +82,68 @@ def detect(
     typer.echo(results.to_json().rstrip() if json else "\n".join(told.lines(results.rows)))
 
 
+def _sets(found: "Surveyed", folders: list[Path]) -> "dict[str, AdversarialSet]":
+    """The sets by the names of their folders, no two alike; each has images that the network can take.
+
+    Raises:
+        ValueError: The images of a set are of another shape, or of classes that the network does not know.
+    """
+    from torch import tensor
+
+    from interp_plugins.cli.attack import stored
+    from interp_plugins.foundation import check
+
+    sets: dict[str, AdversarialSet] = {}
+    for one in [stored.finished(folder) for folder in folders] or [found.adversarial]:
+        if one.manifest.shape != found.shape:
+            raise ValueError(
+                f"expected images of {found.shape}, as the survey's are, got {one.manifest.shape} in {one.folder}"
+            )
+        numbers = tensor(one.manifest.data.numbers)
+        check.class_range(numbers, len(found.folder.manifest.classes), f"labels of the images of {one.folder}")
+        name, number = one.folder.absolute().name, 2
+        while name in sets:
+            name, number = f"{one.folder.absolute().name} ({number})", number + 1
+        sets[name] = one
+    return sets
+
+
 def _rows(
     name: str, found: "Surveyed", target_set: "AdversarialSet", detector: "ConflictDetector", layer: str, most: int
 ) -> "Iterator[Row]":
     import torch
 
-    from interp_plugins.cli.attack import stored
+    from interp_plugins.cli.neurons.surveyed import originals
     from interp_plugins.neurons.separation import separation
     from interp_plugins.report.results import Row, rate
     from interp_plugins.store.dataset import AdversarialImages
-    from interp_plugins.store.images import places
 
-    manifest = target_set.manifest
-    clean = stored.clean_images(manifest, None, None)
-    numbers = range(min(most, len(manifest.data.ids)))
-    where = places(manifest.data, clean)
-    known, asked = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
+    numbers = range(min(most, len(target_set.manifest.data.ids)))
+    clean, places = originals(target_set, numbers)
+    known, asked = places[: len(numbers) // 2], places[len(numbers) // 2 :]
     batches = [
-        (found.put(clean.tensor([where[i] for i in some])), clean.labels[[where[i] for i in some]].to(found.device))
-        for some in (known[at : at + 64] for at in range(0, len(known), 64))
+        (found.put(clean.tensor(some)), clean.labels[some].to(found.device))
+        for some in (known[at : at + BATCH] for at in range(0, len(known), BATCH))
     ]
     about = {"histograms": found.histograms(layer), "similarity": found.similarity}
+    about = {what: table.to(found.device) for what, table in about.items()}
     fitted = detector.fit(found.network, layer, batches, **(about if detector.score == "conflict" else {}))
-    ours = _scores(found, detector, fitted, layer, [clean.tensor([where[i]])[0] for i in asked])
-    records, each = AdversarialImages(target_set), manifest.targets
-    attacked = [records[i * each + j] for i in asked for j in range(each)]
-    theirs = _scores(found, detector, fitted, layer, [record.adversarial for record in attacked])
+    records, each = AdversarialImages(target_set), target_set.manifest.targets
+    attacked = range(len(known) * each, len(numbers) * each)
+
+    def scores(pictures: "Callable[[int], Tensor]", whose: "Sequence[int]") -> "Tensor":
+        parts = (torch.stack([pictures(i) for i in whose[at : at + BATCH]]) for at in range(0, len(whose), BATCH))
+        return torch.cat([detector.scores(found.network, layer, found.put(part), fitted).cpu() for part in parts])
+
+    ours = scores(lambda place: clean[place][0], asked)
+    theirs = scores(lambda record: records[record].adversarial, attacked)
     apart = separation(ours, theirs, torch.arange(len(asked)).repeat_interleave(each))
-    method = f"of {apart.clean} clean and {apart.attacked} attacked images, {apart.undefined} have no score; "
+    method = (
+        f"of {apart.clean} clean and {apart.attacked} attacked images; {apart.undefined} more have no score; "
+        "95 % interval by drawing pictures"
+    )
     for what, share in (("auroc", apart.auroc), ("false alarms where 95 % are caught", apart.fpr_at_95)):
-        note = method + "95 % interval by drawing pictures"
         low, high = min(share.low, share.value), max(share.high, share.value)
-        yield Row(name=f"{name}/{what}", value=share.value, low=low, high=high, method=note)
-    for what, scores in (("caught at the threshold", theirs), ("false alarms at the threshold", ours)):
-        yield rate(f"{name}/{what}", int((scores > fitted.threshold).sum()), len(scores), of="images")
-
-
-def _scores(
-    found: "Surveyed", detector: "ConflictDetector", fitted: "Fitted", layer: str, pictures: "list[Tensor]"
-) -> "Tensor":
-    import torch
-
-    parts = [torch.stack(pictures[at : at + 64]) for at in range(0, len(pictures), 64)]
-    return torch.cat([detector.scores(found.network, layer, found.put(part), fitted).cpu() for part in parts])
+        yield Row(name=f"{name}/{what}", value=share.value, low=low, high=high, method=method)
+    for what, some in (("caught at the threshold", theirs), ("false alarms at the threshold", ours)):
+        yield rate(f"{name}/{what}", int((some > float(fitted.threshold)).sum()), len(some), of="images")

@@ -1,5 +1,6 @@
 """What a finished survey was made from, found again: the network, the real images, what each unit stands for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from interp_plugins.neurons.exemplars import Exemplars
 from interp_plugins.neurons.histograms import histogram, select
 from interp_plugins.sources import images, models, weights
 from interp_plugins.sources.images import ImageSet
+from interp_plugins.store.images import places
 from interp_plugins.store.sets import AdversarialSet
 from interp_plugins.store.surveys import SurveyFolder
 
@@ -38,7 +40,12 @@ class Surveyed:
         found.tensors(())
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         member = found.manifest.model
-        module = models.load(member.spec, device).module
+        try:
+            module = models.load(member.spec, device).module
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{error}; the network is named as it was typed, so type this where the survey was made"
+            ) from error
         if (digest := weights.digest(module)) != member.sha256:
             raise ValueError(
                 f"expected the weights {member.sha256[:12]} of {member.name} that {folder} was made with, got "
@@ -48,27 +55,53 @@ class Surveyed:
 
     @cached_property
     def real(self) -> ImageSet:
-        """The real images.
+        """The real images; that they are the same is told by their labels, as reading all of them takes long.
 
         Raises:
             FileNotFoundError: They are there no longer.
+            ValueError: Others are there.
         """
         used = self.folder.manifest.real
-        return images.load(used.spec, used.size, used.labels, split=used.split)
+        if not Path(used.spec).exists():
+            raise FileNotFoundError(
+                f"no images at {used.spec}, where they lay when {self.folder.folder} was made; bring them back, or "
+                "make another survey"
+            )
+        found = images.load(used.spec, used.size, used.labels, split=used.split)
+        if not torch.equal(found.labels[: used.count], self.folder.tensors(["labels"])["labels"]):
+            raise ValueError(
+                f"expected the {used.count} images that {self.folder.folder} was made with at {used.spec}, got others; "
+                "bring them back, or make another survey"
+            )
+        return found
 
     @cached_property
-    def set(self) -> AdversarialSet:
+    def shape(self) -> tuple[int, ...]:
+        """Of the images, (channels, height, width)."""
+        return tuple(self.real.tensor([0]).shape[1:])
+
+    @cached_property
+    def adversarial(self) -> AdversarialSet:
         """The adversarial set.
 
         Raises:
+            FileNotFoundError: It is there no longer.
             ValueError: The survey was made without one, or the set is another now.
         """
         used = self.folder.manifest.attacked
         if used is None:
-            raise ValueError(f"{self.folder.folder} was made of real images alone; name a set with --adversarial")
-        found = stored.finished(Path(used.spec))
-        if found.manifest.digest != used.sha256:
-            raise ValueError(f"expected the set that the survey was made with at {used.spec}, got another")
+            raise ValueError(
+                f"expected a set, {self.folder.folder} was made of real images alone; name one with --adversarial"
+            )
+        try:
+            found = stored.finished(Path(used.spec))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}; bring it back, or make another survey") from error
+        if (digest := str(found.manifest.digest)) != used.sha256:
+            raise ValueError(
+                f"expected the set {used.sha256[:12]} that {self.folder.folder} was made with at {used.spec}, got "
+                f"{digest[:12]}; bring it back, or make another survey"
+            )
         return found
 
     @property
@@ -76,16 +109,26 @@ class Surveyed:
         """a_ij of the classes."""
         return self.folder.tensors(["similarity"])["similarity"]
 
-    def layer(self, asked: str | None) -> str:
-        """The layer that was asked for, or the last maps."""
-        return self.folder.manifest.layers[-1] if asked is None else asked
+    def layer(self, asked: str | None, units: int) -> str:
+        """The layer that was asked for, or the last maps.
 
-    def exemplars(self, layer: str) -> Exemplars:
-        """The top real images of a layer's units.
+        Args:
+            asked: Its name.
+            units: How many of its units were asked for.
 
         Raises:
-            ValueError: The layer was not measured; those that were are named.
+            ValueError: The layer was not measured, or has fewer units.
         """
+        measured = self.folder.manifest.layers
+        name = measured[-1] if asked is None else asked
+        if name not in measured:
+            raise ValueError(f"expected a layer that was measured, {', '.join(measured)}, got {name!r}")
+        if units > (most := len(self.exemplars(name).ids)):
+            raise ValueError(f"expected --units from 1 to {most}, those of layer {name!r}, got {units}")
+        return name
+
+    def exemplars(self, layer: str) -> Exemplars:
+        """The top real images of a layer's units."""
         return self.folder.exemplars("real", layer)
 
     def histograms(self, layer: str) -> Float64[Tensor, "u c"]:
@@ -96,3 +139,27 @@ class Surveyed:
     def put(self, pixels: Tensor) -> Float[Tensor, "n c h w"]:
         """Bytes as numbers in [0, 1], where the network is."""
         return pixels.to(self.device).float() / 255
+
+
+def originals(attacked: AdversarialSet, numbers: Sequence[int]) -> tuple[ImageSet, list[int]]:
+    """The clean images of a set, and where those lie of which the numbers in the set are given.
+
+    Raises:
+        FileNotFoundError: They are there no longer.
+        ValueError: There is something else.
+    """
+    data = attacked.manifest.data
+    if not Path(data.spec).exists():
+        raise FileNotFoundError(
+            f"no images at {data.spec}, where they lay when {attacked.folder} was made; bring them back, or type this "
+            "where the set was made"
+        )
+    clean = stored.clean_images(attacked.manifest, None, None)
+    where = places(data, clean)
+    for number in numbers:
+        if clean.sha256(where[number]) != data.sha256s[number]:
+            raise ValueError(
+                f"expected the images that {attacked.folder} was made from, got another {data.ids[number]!r}; bring it "
+                "back"
+            )
+    return clean, [where[number] for number in numbers]
