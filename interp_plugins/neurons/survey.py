@@ -204,6 +204,11 @@ def survey(
         records: What is known of those.
         weighted: Whether CS weighs classes by their similarity.
     """
+    fooled = None if records is None else records.fooled
+    tops = [(labels, real.ids)]
+    if attacked is not None and records is not None:
+        tops += [(records.labels, attacked.ids), (records.targets, attacked.ids)]
+    (labels, *of_attacked), similarity = _only_shown(tops, similarity)
     classes, weight = len(similarity), similarity if weighted else None
     lc = consistency(real.ids, labels, similarity, dead=real.dead)
     ids = select(real.ids, dead=real.dead)
@@ -212,12 +217,28 @@ def survey(
         return LayerSurvey(real, lc, ceiling)
     p = histogram(ids, labels, classes)
     found = {}
-    for name, some in (("", None), ("_fooled", records.fooled)):
+    for name, some in (("", None), ("_fooled", fooled)):
         top = select(attacked.ids, images=some, dead=attacked.dead)
-        for cs, classes_of in (("cs1", records.labels), ("cs2", records.targets)):
+        for cs, classes_of in zip(("cs1", "cs2"), of_attacked, strict=True):
             found[cs + name] = class_similarity(p, histogram(top, classes_of, classes), weight)
-    lc_adv = consistency(attacked.ids, records.labels, similarity, sources=records.sources, dead=attacked.dead)
+    lc_adv = consistency(attacked.ids, of_attacked[0], similarity, sources=records.sources, dead=attacked.dead)
     return LayerSurvey(real, lc, ceiling, attacked, lc_adv, **found)
+
+
+def _only_shown(
+    tops: Sequence[tuple[Int[Tensor, " _"], Int[Tensor, "_ _"]]], similarity: Float[Tensor, "c c"]
+) -> tuple[list[Int[Tensor, " _"]], Float[Tensor, "s s"]]:
+    """Labels and similarity of the s classes that some top image has, numbered anew; the others would add zeros.
+
+    Args:
+        tops: Labels of all images, and top images by which the classes are chosen. What is not among these gets any.
+        similarity: a_ij of all classes.
+    """
+    shown = torch.zeros(len(similarity), dtype=torch.bool, device=similarity.device)
+    for labels, ids in tops:
+        shown[check.labels(labels, len(labels), len(shown))[ids].to(shown.device)] = True
+    numbers = (shown.cumsum(0) - 1).clamp_min(0)
+    return [numbers.to(labels.device)[labels] for labels, _ in tops], similarity[shown][:, shown]
 
 
 @dataclass(frozen=True)
