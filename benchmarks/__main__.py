@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import attack, attack_memory, exemplars, influence, startup, store, taxonomy
+from benchmarks import attack, attack_memory, exemplars, influence, startup, store, survey, taxonomy
 
 BENCHMARKS: dict[str, Callable[[list[str]], Any]] = {
     "startup": startup.main,
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[list[str]], Any]] = {
     "taxonomy": taxonomy.main,
     "exemplars": exemplars.main,
     "influence": influence.main,
+    "survey": survey.main,
     "store": store.main,
 }
 

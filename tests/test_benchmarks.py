@@ -173,7 +173,7 @@ def test_a_table_that_was_changed_by_hand_is_found_out(tmp_path: Path):
     assert "| 0 | 1 | a | 2 |\n<!-- end -->\nafter" in renew(page)
 
 
-@pytest.mark.parametrize("name", ["startup", "attack", "memory", "taxonomy", "exemplars", "store"])
+@pytest.mark.parametrize("name", ["startup", "attack", "memory", "taxonomy", "exemplars", "survey", "store"])
 def test_the_one_command_knows_the_benchmark(name: str, capsys: pytest.CaptureFixture[str]):
     from benchmarks.__main__ import BENCHMARKS, main
 
@@ -256,3 +256,50 @@ def test_the_study_of_an_ensemble_runs_small_and_its_number_of_processes_does_no
     ]
     assert found[0].rows == found[1].rows
     assert found[0].row("success/each member/all images").denominator == 9 * 2 * 2
+
+
+def test_the_survey_benchmark_divides_the_passes_and_the_end_by_both_floors():
+    from benchmarks import survey
+    from benchmarks.measure import Timing
+
+    seconds = {name: [2.0, 4.0] for name in survey.FLOORS.values()}
+    seconds |= {survey.FIRST: [3.0, 4.0], survey.SECOND: [4.0, 8.0], survey.END: [1.0, 2.0]}
+    expected = {survey.FIRST: [1.5, 1], survey.SECOND: [2, 2], "both passes": [1.75, 1.5],
+                "both passes and the end": [2, 1.75]}  # fmt: skip
+    assert survey.added(Timing(seconds)) == expected
+
+
+def test_the_survey_benchmark_projects_what_a_forward_pass_took():
+    from benchmarks import survey
+    from benchmarks.measure import Timing
+
+    timing = Timing({survey.FIRST: [2.0], survey.SECOND: [30.0]})  # 1 s and 3 s a forward pass
+    work = survey.Work(images=2, each=4, size=32, rows=1)
+    shown = survey.projection(timing, work, [3], real=3600, attacked=7200, cores=4)
+    assert "| 3,600 | 1000.0 | 1.00 |" in shown
+    assert "| 10,800 | 3000.0 | 9.00 |" in shown
+    assert "10.0; on 4 cores 2.50" in shown
+
+
+def test_the_survey_benchmark_looks_at_each_image_and_each_copy_once():
+    pytest.importorskip("torchvision")
+    from benchmarks import survey
+
+    run = survey.prepared(survey.Work(images=3, each=2, size=64, rows=1, name="squeezenet1_1"))
+    for job in survey.jobs(run).values():
+        job()
+    assert int(run.first.metrics["exemplars"].count) == 3
+    assert int(run.second.metrics["exemplars"].count) == 6
+    ratios = run.second.metrics["ratios"].compute()
+    assert ratios.targets.tolist() == [1, 38, 1, 38, 2, 39]
+
+
+@pytest.mark.slow
+def test_the_survey_benchmark_runs_small():
+    pytest.importorskip("torchvision")
+    from benchmarks.survey import main
+
+    words = "--images 2 --each 2 --size 64 --rows 1 --rounds 1 --network squeezenet1_1 --memory-images 8"
+    shown = main([*words.split(), "--real", "200", "--attacked", "400"])
+    for part in ("| both passes and the end |", "| 64 | 128 |", "| together |"):
+        assert part in shown
