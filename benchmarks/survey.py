@@ -27,15 +27,8 @@ from benchmarks.attack_memory import count_what_is_in_use, forget_peak, resident
 from benchmarks.measure import Job, Timing, cpu_seconds, interleave
 from interp_plugins.neurons.activations import conv_layers, for_measuring, last_map
 from interp_plugins.neurons.exemplars import Exemplars, top_count
-from interp_plugins.neurons.survey import (
-    AttackedPass,
-    LayerSurvey,
-    RealPass,
-    Records,
-    Sight,
-    last_layers,
-    survey,
-)
+from interp_plugins.neurons.passes import AttackedPass, RealPass, Sight, last_layers
+from interp_plugins.neurons.survey import LayerSurvey, Records, survey
 
 CLASSES = 1000  # of torchvision's networks
 BATCH = 64  # forward passes between two updates, as `neurons run` has them

@@ -16,8 +16,7 @@ from attack_world import bits, finished, here, words
 from rich.console import Console
 
 from interp_plugins.attacks import EnsembleOptimization
-from interp_plugins.cli import main
-from interp_plugins.cli import launching
+from interp_plugins.cli import launching, main
 from interp_plugins.cli.attack import making, progress
 from interp_plugins.cli.attack.request import Request
 from interp_plugins.foundation.distributed import Place

@@ -185,3 +185,9 @@ def test_an_unfinished_survey_says_how_to_go_on(world: Path, tmp_path: Path, cap
     shutil.copytree(world / "done", tmp_path / "done")
     (tmp_path / "done" / "neurons.safetensors").unlink()
     assert "is not finished; type the command that began it again" in refused(capsys, words(tmp_path / "done"))
+
+
+def test_one_score_alone_is_computed_on_request(world: Path, capsys: pytest.CaptureFixture[str]):
+    results = told(capsys, words(world / "done", "--score", "conflict"))
+    assert [row.name for row in results.rows] == [f"conflict/set/{name}" for name in NAMES]
+    assert "expected --score to be one of" in refused(capsys, words(world / "done", "--score", "loudness"))

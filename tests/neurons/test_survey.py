@@ -9,7 +9,8 @@ from interp_plugins.neurons.activations import record_scores
 from interp_plugins.neurons.centres import class_centres
 from interp_plugins.neurons.distance import DistanceRatios
 from interp_plugins.neurons.exemplars import Exemplars
-from interp_plugins.neurons.survey import Answers, AttackedPass, RealPass, Records, Sight, last_layers, survey
+from interp_plugins.neurons.passes import Answers, AttackedPass, RealPass, Sight, last_layers
+from interp_plugins.neurons.survey import Records, survey
 from interp_plugins.testing import toy_classifier, toy_images
 from tests.oracles import class_cosine, distance_ratio_pairs, level_and_consistency, pair_consistency
 

@@ -18,6 +18,7 @@ from interp_plugins.report.results import Input, Results, Row, rate
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;"
 PICTURE = encode(np.zeros((3, 4, 4), np.uint8))
+DARK = encode(np.ones((3, 4, 4), np.uint8))
 RESULTS = Results(
     command=("interp-plugins", "demo"),
     settings={"file": HOSTILE},
@@ -38,7 +39,7 @@ def everything(words):
             Text(words),
             Code(words),
             Table(columns=(words, "rate"), rows=((words, rate(words, 3, 4)),), caption=words),
-            Figure(light=PICTURE, dark=PICTURE, alt=words, caption=words),
+            Figure(light=PICTURE, dark=DARK, alt=words, caption=words),
             Strip(panels=(panel,), caption=words),
         ),
     )

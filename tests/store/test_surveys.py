@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from interp_plugins.neurons.centres import ClassCentres, class_centres
 from interp_plugins.neurons.distance import DistanceRatios
 from interp_plugins.neurons.exemplars import Exemplars, NeuronExemplars
-from interp_plugins.neurons.survey import Answers
+from interp_plugins.neurons.passes import Answers
 from interp_plugins.store import surveys
 from interp_plugins.store.manifest import Member
 from interp_plugins.store.surveys import Progress, SurveyFolder, SurveyManifest, Used

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from interp_plugins.store.sets import AdversarialSet
 
 BATCH = 64  # images at once
-SCORES: tuple[Literal["conflict", "distance"], ...] = ("conflict", "distance")
+SCORES = ("conflict", "distance")
 
 
 def detect(
@@ -26,6 +26,9 @@ def detect(
     layer: Annotated[
         str | None, typer.Option(help="Whose units; one of the survey's.  [default: the last maps]")
     ] = None,
+    score: Annotated[
+        str, typer.Option(help="conflict, distance, or both; distance needs images of each class.")
+    ] = "both",
     units: Annotated[int, typer.Option(min=1, help="How many influential units are asked about an image.")] = 10,
     false_alarms: Annotated[float, typer.Option(help="Share of clean images that may raise the alarm.")] = 0.05,
     images: Annotated[int, typer.Option(min=2, help="Pictures of a set; the first half is fitted to.")] = 200,
@@ -41,18 +44,20 @@ def detect(
     from importlib.metadata import version
 
     from interp_plugins.cli.neurons.surveyed import Surveyed
+    from interp_plugins.foundation import check
     from interp_plugins.neurons.detection import ConflictDetector
     from interp_plugins.report import adversarial as told
     from interp_plugins.report.results import Input, Results
 
+    check.one_of("--score", score, (*SCORES, "both"))
     found = Surveyed.open(survey)
     name = found.layer(layer, units)
     sets = _sets(found, adversarial or [])
     rows: list[Row] = []
     for each, target_set in sets.items():
-        for score in SCORES:
-            detector = ConflictDetector(units=units, score=score, false_alarms=false_alarms)
-            rows += _rows(f"{score}/{each}", found, target_set, detector, name, images)
+        for asked in SCORES if score == "both" else (score,):
+            detector = ConflictDetector(units=units, score=asked, false_alarms=false_alarms)  # type: ignore[arg-type]
+            rows += _rows(f"{asked}/{each}", found, target_set, detector, name, images)
     manifest = found.folder.manifest
     results = Results(
         command=("interp-plugins", "neurons", "detect"),

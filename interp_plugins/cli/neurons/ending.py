@@ -14,7 +14,9 @@ from interp_plugins.report.page import Figure, render, slug
 from interp_plugins.report.results import Input, Results
 from interp_plugins.store.surveys import SurveyFolder
 
-PAGE, TABLE, RESULTS = "index.html", "units.csv", "results.json"
+PAGE = "index.html"
+TABLE = "units.csv"
+RESULTS = "results.json"
 SUMMARY = (
     "attacked images/says the target",
     *(f"{name}/all layers" for name in ("lc corrected", "consis_adv corrected", "cs1", "cs2")),

@@ -23,7 +23,7 @@ from interp_plugins.foundation.taxonomy import METRICS
 from interp_plugins.foundation.tiles import check_tile, tile_size
 from interp_plugins.neurons.activations import REDUCTIONS, conv_layers, for_measuring, last_map
 from interp_plugins.neurons.exemplars import refuse_chance, top_count
-from interp_plugins.neurons.survey import Sight, last_layers
+from interp_plugins.neurons.passes import Sight, last_layers
 from interp_plugins.sources import images, models, weights
 from interp_plugins.sources.images import ImageSet
 from interp_plugins.sources.models import LoadedModel

@@ -8,7 +8,7 @@ from torchmetrics import Metric
 
 from interp_plugins.cli.neurons.inputs import SHARD, Attacked, Inputs, span
 from interp_plugins.neurons.centres import Centres
-from interp_plugins.neurons.survey import AttackedPass, RealPass
+from interp_plugins.neurons.passes import AttackedPass, RealPass
 from interp_plugins.store.surveys import Phase, SurveyFolder
 
 BATCH = 64  # images looked at together, so that many scores are sorted in at once
