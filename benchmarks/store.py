@@ -1,6 +1,6 @@
 """What an adversarial set costs beside the attack, and how fast it is read back.
 
-    python -m benchmarks store [--images 64 --size 64 --targets 10 --steps 20 --rounds 3]
+    python -m benchmarks store [--images 64 --size 64 --targets 10 --steps 20 --rounds 3 --only cost]
 
 Four tables:
 
@@ -19,7 +19,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from multiprocessing import get_context
@@ -53,6 +53,8 @@ from interp_plugins.store.sets import AdversarialSet
 from interp_plugins.store.verify import verify
 
 CLASSES = 1000  # of torchvision's networks
+TABLES = ("reading", "memory", "processes", "cost")
+MEMORY_STEPS = 2  # more take longer and no more memory
 
 
 @dataclass(frozen=True)
@@ -284,6 +286,7 @@ def main(words: Sequence[str] | None = None) -> str:
     parser.add_argument("--processes", type=int, nargs="+", default=(1, 2))
     parser.add_argument("--records", type=int, default=2000, help="that are read back")
     parser.add_argument("--record-size", type=int, default=224)
+    parser.add_argument("--only", nargs="+", default=TABLES, choices=TABLES)
     given = parser.parse_args(words)
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -296,14 +299,17 @@ def main(words: Sequence[str] | None = None) -> str:
         networks = tuple(given.network or ("resnet18", "squeezenet1_1"))
         work = Work(Path(place), networks, given.images, given.targets, given.steps)
         work.write(max(given.images, 4 * (1 + max(given.shards))), given.size)
-        tables = {
-            "reading": reading(work.folder, given.records, given.record_size, given.rounds, watch),
-            "memory": memory(work, given.shards),
-            "processes": processes(work, given.processes),
-            "cost": cost(work, given.rounds, watch),
+        tables: dict[str, Callable[[], str]] = {
+            "reading": lambda: reading(work.folder, given.records, given.record_size, given.rounds, watch),
+            "memory": lambda: memory(replace(work, steps=MEMORY_STEPS), given.shards),
+            "processes": lambda: processes(work, given.processes),
+            "cost": lambda: cost(work, given.rounds, watch),
         }
-    shown = "\n\n".join(f"{name}\n\n{table}" for name, table in tables.items()) + "\n"
-    print(f"{given.images} images of {given.size} pixels, {given.targets} targets, {given.steps} steps\n\n{shown}")
+        shown = f"{given.images} images of {given.size} pixels, {given.targets} targets, {given.steps} steps\n"
+        print(shown)
+        for name in given.only:
+            shown += (table := f"{name}\n\n{tables[name]()}\n")
+            print(table, flush=True)
     return shown
 
 
