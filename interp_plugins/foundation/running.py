@@ -171,7 +171,7 @@ class TopK:
         return self._bar
 
 
-def largest(keys: Sequence[Int64[Tensor, "u _"]], k: int) -> Int64[Tensor, "u k"]:
+def largest(keys: Sequence[Int64[Tensor, "_ _"]], k: int) -> Int64[Tensor, "_ _"]:
     """The k largest keys of each unit, descending, from several collections of them; what has no units is left out.
 
     Raises:

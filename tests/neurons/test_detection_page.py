@@ -51,8 +51,3 @@ def test_half_of_the_flags_are_refused(main, capsys):
     with pytest.raises(SystemExit):
         main(["--model", "nets.py:net"])
     assert "--model, --layer and --data go together" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_the_defaults_give_what_the_recipe_says(main):
-    main([])
