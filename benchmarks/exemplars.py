@@ -26,8 +26,9 @@ from torch import Tensor, nn
 
 from benchmarks import workload
 from benchmarks.measure import Job, Timing, interleave
+from interp_plugins.foundation.measuring import conv_layers, for_measuring
 from interp_plugins.foundation.running import TopK
-from interp_plugins.neurons.activations import conv_layers, for_measuring, record_scores
+from interp_plugins.neurons.activations import record_scores
 from interp_plugins.neurons.exemplars import top_count
 
 OURS, FLOOR, ONE_PASS, PER_LAYER = "interp-plugins", "bare forward", "dissect, one pass", "dissect, a pass a layer"

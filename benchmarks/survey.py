@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from benchmarks import workload
 from benchmarks.attack_memory import count_what_is_in_use, forget_peak, resident
 from benchmarks.measure import Job, Timing, cpu_seconds, interleave
-from interp_plugins.neurons.activations import conv_layers, for_measuring, last_map
+from interp_plugins.foundation.measuring import conv_layers, for_measuring, last_map
 from interp_plugins.neurons.exemplars import Exemplars, top_count
 from interp_plugins.neurons.passes import AttackedPass, RealPass, Sight, last_layers
 from interp_plugins.neurons.survey import LayerSurvey, Records, survey

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from interp_plugins.foundation import check
 from interp_plugins.foundation.borrow import borrow
+from interp_plugins.foundation.measuring import for_measuring
 from interp_plugins.foundation.record import record
 from interp_plugins.foundation.tiles import check_tile, fill, spans, tile_size
-from interp_plugins.neurons.activations import for_measuring
 
 
 class Representations:

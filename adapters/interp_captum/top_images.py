@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from interp_captum.inputs import Batch, batches_of
+from interp_plugins.foundation.measuring import for_measuring
 from interp_plugins.foundation.prepare import device_of
-from interp_plugins.neurons.activations import Reduction, for_measuring, observe
+from interp_plugins.neurons.activations import Reduction, observe
 from interp_plugins.neurons.exemplars import Exemplars, NeuronExemplars, refuse_chance
 
 Read = Callable[[Iterable[Any], torch.device], Iterator[Batch]]

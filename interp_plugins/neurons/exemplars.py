@@ -16,8 +16,9 @@ from jaxtyping import Bool, Float, Float32, Int, Int64
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from interp_plugins.foundation.measuring import conv_layers, for_measuring
 from interp_plugins.foundation.running import TopK, largest
-from interp_plugins.neurons.activations import Reduction, conv_layers, for_measuring, record_scores
+from interp_plugins.neurons.activations import Reduction, record_scores
 
 
 class Exemplars:

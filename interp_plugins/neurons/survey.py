@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor, nn
 
 from interp_plugins.foundation import check
-from interp_plugins.neurons.activations import Reduction, conv_layers, for_measuring, last_map
+from interp_plugins.foundation.measuring import conv_layers, for_measuring, last_map
+from interp_plugins.neurons.activations import Reduction
 from interp_plugins.neurons.consistency import Consistency, consistency
 from interp_plugins.neurons.distance import Ratios
 from interp_plugins.neurons.exemplars import Exemplars, top_count

@@ -8,7 +8,6 @@ green, 0 = unlabelled.
 import csv
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-SUFFIX = {
-    "color": "-c",
-    "scene": "-s",
-}  # Broden tells the colour orange from the fruit, the scene street from the object
-
-
-@dataclass(frozen=True)
-class Concept:
-    """Something that can be pointed at in a picture.
-
-    Args:
-        number: What stands for it in the masks, from 1; each number is one concept's.
-        name: What people call it.
-        category: Its kind: color, object, part, scene, texture.
-    """
-
-    number: int
-    name: str
-    category: str
+from interp_plugins.foundation.concepts import SUFFIX, Concept
 
 
 def write(

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from interp_plugins.foundation.concepts import Concept
 from interp_plugins.sources import broden
-from interp_plugins.sources.broden import Concept
 from interp_plugins.sources.brush import Canvas, Frame, Labels
 from interp_plugins.sources.chance import Dice, Ints
 from interp_plugins.sources.places import draw_clutter, draw_place

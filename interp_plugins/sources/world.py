@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from interp_plugins.sources.broden import Concept
+from interp_plugins.foundation.concepts import Concept
 from interp_plugins.sources.brush import Canvas, Frame, Paint
 from interp_plugins.sources.chance import Dice, Floats, Ints
 

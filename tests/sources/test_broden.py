@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from interp_plugins.foundation.concepts import Concept
 from interp_plugins.sources import broden, scenes
-from interp_plugins.sources.broden import Concept
 
 
 def table(folder, name):

@@ -19,9 +19,10 @@ from interp_plugins.cli.neurons import classes
 from interp_plugins.cli.neurons.request import Request
 from interp_plugins.foundation import check
 from interp_plugins.foundation.borrow import borrow
+from interp_plugins.foundation.measuring import conv_layers, for_measuring, last_map
 from interp_plugins.foundation.taxonomy import METRICS
 from interp_plugins.foundation.tiles import check_tile, tile_size
-from interp_plugins.neurons.activations import REDUCTIONS, conv_layers, for_measuring, last_map
+from interp_plugins.neurons.activations import REDUCTIONS
 from interp_plugins.neurons.exemplars import refuse_chance, top_count
 from interp_plugins.neurons.passes import Sight, last_layers
 from interp_plugins.sources import images, models, weights
