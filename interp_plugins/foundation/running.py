@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int, Int64
+from jaxtyping import Bool, Float, Float32, Int, Int64, Shaped
 from torch import Tensor
 
 ROWS = 64  # samples looked at together: few enough to stay in a processor's cache
@@ -148,7 +148,7 @@ class TopK:
         bar = torch.where(id < ids.min(), above, score)
         below = torch.empty((u, n), dtype=torch.bool, device=scores.device)
         torch.lt(scores.t(), bar[:, None], out=below)  # a NaN is not below
-        chosen = _nonzero(below.logical_not_().view(-1))
+        chosen = where_true(below.logical_not_().view(-1))
         unit = (chosen.double() / n).long()  # exact, and quicker than a division of integers
         row = chosen - unit * n
         values = scores.reshape(-1).index_select(0, row * u + unit)
@@ -164,7 +164,7 @@ class TopK:
 
     def _raise_bar(self) -> tuple[Tensor, Tensor]:
         """Keep the k largest of each unit and nothing else; their smallest is what the next must reach."""
-        kept = _partition(self.keys, self.k)
+        kept = k_largest(self.keys, self.k)
         self.keys[:, : self.k], self.keys[:, self.k :] = kept, EMPTY
         self._used.fill_(self.k)
         self._bar = _unpack(kept[:, 0])
@@ -184,18 +184,18 @@ def largest(keys: Sequence[Int64[Tensor, "_ _"]], k: int) -> Int64[Tensor, "_ _"
     return torch.cat(list(held), 1).topk(k, 1).values
 
 
-def _partition(keys: Tensor, k: int) -> Tensor:
-    """The k largest keys of each unit, the smallest of them first."""
+def k_largest(keys: Shaped[Tensor, "u n"], k: int) -> Shaped[Tensor, "u k"]:
+    """The k largest keys, or values, of each unit, the smallest of them first and the others in no order."""
     if keys.device.type == "cpu":  # in numpy it takes half the time
         return torch.from_numpy(np.partition(keys.numpy(), -k, 1)[:, -k:])
     return keys.topk(k, 1).values.flip(1)
 
 
-def _nonzero(mask: Tensor) -> Tensor:
-    """Where a mask (m,) is true, ascending."""
+def where_true(mask: Bool[Tensor, "*shape"]) -> Int64[Tensor, " m"]:
+    """Where a mask, laid out in a line, is true; ascending."""
     if mask.device.type == "cpu":  # in numpy it takes a third of the time
         return torch.from_numpy(np.flatnonzero(mask.numpy()))
-    return mask.nonzero().view(-1)
+    return mask.flatten().nonzero().view(-1)
 
 
 def _refuse_nan(values: Tensor, place: Callable[[int], tuple[Tensor | int, Tensor | int]]) -> None:

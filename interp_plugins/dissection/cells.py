@@ -1,0 +1,196 @@
+"""The few places of all maps that can matter, kept while images stream by, and the pixels a unit lights in the end.
+
+Whether a pixel is lit is known only when the threshold is, after the last image. But the threshold only rises, and the
+upsampled map is nowhere larger than at a cell's corners: so cells without a corner above the threshold so far are
+dropped for good. Of a layer of 7 x 7 about 500 cells an image are left, 24 bytes each, and no map is kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Float32, Float64, Int, Int64
+from torch import Tensor
+from torchmetrics import Metric
+
+from interp_plugins.dissection.geometry import Upsampling
+from interp_plugins.foundation.running import where_true
+
+GROWTH = 1.5  # of what is kept, before cells below the risen threshold are looked for
+CHUNK = 2048  # cells enlarged at once, so that they stay in a processor's cache
+
+
+class Cells:  # no dataclass: torchmetrics refuses frozen ones from compute, and squeezes the tensors of others
+    """Cells of a layer's maps, in the order of images, rows, columns and units.
+
+    Args:
+        keys: ((image * (h + 1) + row) * (w + 1) + column) * units + unit.
+        corners: Values at upper left, upper right, lower left and lower right.
+        units: Of the layer.
+        shape: Of its maps, (h, w).
+    """
+
+    def __init__(
+        self, keys: Int64[Tensor, " m"], corners: Float32[Tensor, "m 4"], units: int, shape: tuple[int, int]
+    ) -> None:
+        self.keys, self.corners, self.units, self.shape = keys, corners, units, shape
+
+    @property
+    def each(self) -> int:
+        """Keys of one image."""
+        return (self.shape[0] + 1) * (self.shape[1] + 1) * self.units
+
+    @property
+    def unit(self) -> Int64[Tensor, " m"]:
+        """Whose map each cell is of."""
+        return _divided(self.keys, self.units)[1]
+
+    def above(self, thresholds: Float[Tensor, " u"]) -> "Cells":
+        """Those with a corner above their unit's threshold."""
+        kept = self.corners.amax(1) > thresholds[self.unit]
+        return Cells(self.keys[kept], self.corners[kept], self.units, self.shape)
+
+    def of(self, first: int, last: int) -> "Cells":
+        """Those of the images from one number up to and without another."""
+        bounds = torch.tensor([first, last], device=self.keys.device) * self.each
+        start, stop = torch.searchsorted(self.keys, bounds).tolist()
+        return Cells(self.keys[start:stop], self.corners[start:stop], self.units, self.shape)
+
+
+@dataclass(frozen=True)
+class Lit:
+    """The pixels that are lit: where an upsampled map is above its unit's threshold. In the order of the images."""
+
+    image: Int64[Tensor, " p"]  # its number
+    unit: Int64[Tensor, " p"]
+    pixel: Int64[Tensor, " p"]  # y * width + x
+
+
+class CandidateCells(Metric):
+    """The cells of a layer that may have lit pixels.
+
+    Args:
+        units: Of the layer.
+        shape: Of its maps, (h, w).
+        settings: Of torchmetrics.
+    """
+
+    full_state_update = False
+    keys: list[Tensor]
+    corners: list[Tensor]
+
+    def __init__(self, units: int, shape: tuple[int, int], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.units, self.shape = units, shape
+        self.add_state("keys", [], dist_reduce_fx="cat")
+        self.add_state("corners", [], dist_reduce_fx="cat")
+        self._held = self._kept = 0
+
+    def update(
+        self, maps: Float[Tensor, "n u h w"], images: Int[Tensor, " n"], bar: Float[Tensor, " u"] | None = None
+    ) -> None:
+        """Add the maps of images.
+
+        Args:
+            maps: Of each image.
+            images: Their numbers.
+            bar: Of each unit what its threshold will at least be; None if nothing is known.
+        """
+        found = cells_of(maps, images, bar)
+        self.keys.append(found.keys)
+        self.corners.append(found.corners)
+        self._held += len(found.keys)
+        if bar is not None and self._held > GROWTH * self._kept:
+            left = self._all().above(bar)
+            self.keys, self.corners = [left.keys], [left.corners]
+            self._held = self._kept = len(left.keys)
+
+    def compute(self) -> Cells:
+        """All that are left, in the order of the images."""
+        found = self._all()
+        if (found.keys[1:] < found.keys[:-1]).any():
+            order = found.keys.argsort()
+            return Cells(found.keys[order], found.corners[order], self.units, self.shape)
+        return found
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        self._held = self._kept = 0
+
+    def _all(self) -> Cells:
+        keys, corners = (
+            [torch.empty(shape, dtype=dtype, device=self.device), *(state if isinstance(state, list) else [state])]
+            for state, shape, dtype in ((self.keys, 0, torch.int64), (self.corners, (0, 4), torch.float32))
+        )
+        return Cells(torch.cat(keys), torch.cat(corners), self.units, self.shape)
+
+
+def cells_of(
+    maps: Float[Tensor, "n u h w"], images: Int[Tensor, " n"], bar: Float[Tensor, " u"] | None = None
+) -> Cells:
+    """The cells of some maps, those with a corner above a bar if there is one."""
+    _, units, height, width = maps.shape
+    values = maps.permute(0, 2, 3, 1).float().contiguous()  # no copy where the network is channels-last
+    rows, columns = _neighbours(height, maps.device), _neighbours(width, maps.device)
+    if bar is None:
+        bar = torch.full((units,), -torch.inf, device=maps.device)
+    highest = _pairs(_pairs(values, 1), 2)
+    place, unit = _divided(where_true(highest > bar), units)
+    image, within = _divided(place, (height + 1) * (width + 1))
+    row, column = _divided(within, width + 1)
+    line = values.view(-1)
+    corners = [line[((image * height + y[row]) * width + x[column]) * units + unit] for y in rows for x in columns]
+    keys = (images.to(place)[image] * ((height + 1) * (width + 1)) + within) * units + unit
+    return Cells(keys, torch.stack(corners, 1), units, (height, width))
+
+
+def light(cells: Cells, thresholds: Float64[Tensor, " u"], size: tuple[int, int]) -> Lit:
+    """The pixels in cells that are above their unit's threshold.
+
+    Args:
+        cells: Those that can matter, or more.
+        thresholds: T_k of each unit.
+        size: Height and width of the labels.
+    """
+    cells = cells.above(thresholds)
+    upsampling = Upsampling.of(cells.shape, size).to(cells.keys.device)
+    place, unit = _divided(cells.keys, cells.units)
+    line, column = _divided(place, cells.shape[1] + 1)
+    image, row = _divided(line, cells.shape[0] + 1)
+    first, others = upsampling.pixels(row, column)
+    found: list[Sequence[Tensor]] = []
+    for start in range(0, len(image), CHUNK):
+        some = slice(start, start + CHUNK)
+        values = upsampling.values(row[some], column[some], cells.corners[some].double())
+        lit = where_true(values > thresholds[unit[some], None, None])
+        cell, pixel = _divided(lit, len(others))
+        cell += start
+        found.append((image[cell], unit[cell], first[cell] + others[pixel]))
+    empty = [torch.empty(0, dtype=torch.int64, device=image.device)] * 3
+    return Lit(*(torch.cat(parts) for parts in zip(empty, *found, strict=True)))
+
+
+def _neighbours(places: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The places before and behind each of the places + 1 cells of an axis."""
+    cells = torch.arange(places + 1, device=device)
+    return (cells - 1).clamp_min(0), cells.clamp_max(places - 1)
+
+
+def _pairs(values: Tensor, dim: int) -> Tensor:
+    """The larger value of each two neighbours; at both ends the value itself."""
+    count = values.shape[dim]
+    found = torch.empty([size + (axis == dim) for axis, size in enumerate(values.shape)], device=values.device)
+    torch.maximum(
+        values.narrow(dim, 0, count - 1), values.narrow(dim, 1, count - 1), out=found.narrow(dim, 1, count - 1)
+    )
+    found.narrow(dim, 0, 1).copy_(values.narrow(dim, 0, 1))
+    found.narrow(dim, count, 1).copy_(values.narrow(dim, count - 1, 1))
+    return found
+
+
+def _divided(numbers: Tensor, by: int) -> tuple[Tensor, Tensor]:
+    """Quotients and remainders."""
+    quotients = (numbers.double() / by).long()  # exact below 2^53, and quicker than a division of integers
+    return quotients, numbers - quotients * by
