@@ -17,14 +17,15 @@ from attack_world import run as run_alone
 from attack_world import words as attack_words
 from neurons_world import ATTACKED, IMAGES, bits, pixels, rows, words
 
-from interp_plugins.cli import main
+from interp_plugins.cli import main, working
 from interp_plugins.cli.neurons import inputs, passes
 from interp_plugins.cli.neurons.request import Request
 from interp_plugins.foundation.distributed import Place
 from interp_plugins.report.results import Results
 from interp_plugins.sources import images, models
-from interp_plugins.store import surveys
-from interp_plugins.store.surveys import Progress, SurveyFolder
+from interp_plugins.store import work
+from interp_plugins.store.surveys import SurveyFolder
+from interp_plugins.store.work import Progress
 
 REPRESENTATION = "norm"  # the last maps of the small network
 
@@ -162,7 +163,7 @@ class Stop:
 def test_an_interruption_keeps_what_is_finished_and_prints_the_command_that_goes_on(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], after: int
 ):
-    monkeypatch.setattr(surveys, "PATIENCE", 0)  # every shard is written at once
+    monkeypatch.setattr(work, "PATIENCE", 0)  # every shard is written at once
     with monkeypatch.context() as patched:
         stop = Stop(after)
         patched.setattr(Progress, "add", lambda self, shard, last: stop(self, shard, last))
@@ -197,13 +198,11 @@ def test_two_processes_find_what_one_finds(world: Path, tmp_path: Path):
 
 
 def test_a_rank_without_shards_changes_nothing(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from interp_plugins.cli.neurons import measuring
-
-    def in_turn(loaded: inputs.Inputs, folder: SurveyFolder, phase: Any, _world: int) -> None:
+    def in_turn(_given: Any, folder: SurveyFolder, phase: Any, start: Any, device: torch.device, _group: Any) -> None:
         for rank in (4, 0, 2, 1, 3):  # five for three shards
-            measuring._work(loaded, folder, phase, Place(rank, 5))
+            working.share(folder, phase, Place(rank, 5), start, device)
 
-    monkeypatch.setattr(measuring, "_run", in_turn)
+    monkeypatch.setattr(working, "do", in_turn)
     here(words(world, tmp_path / "out"))
     assert bits(tmp_path / "out") == bits(world / "done")
     assert same(rows(tmp_path / "out"), rows(world / "done"))

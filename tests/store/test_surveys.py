@@ -13,9 +13,10 @@ from interp_plugins.neurons.centres import ClassCentres, class_centres
 from interp_plugins.neurons.distance import DistanceRatios
 from interp_plugins.neurons.exemplars import Exemplars, NeuronExemplars
 from interp_plugins.neurons.passes import Answers
-from interp_plugins.store import surveys
+from interp_plugins.store import work as stored_work
 from interp_plugins.store.manifest import Member
-from interp_plugins.store.surveys import Progress, SurveyFolder, SurveyManifest, Used
+from interp_plugins.store.surveys import SurveyFolder, SurveyManifest
+from interp_plugins.store.work import Progress, Used
 
 SHARDS, EACH = 5, 8
 
@@ -91,7 +92,7 @@ def test_what_several_processes_saw_is_what_one_pass_sees(folder: SurveyFolder, 
 
 
 def test_the_others_do_what_a_killed_process_had_not_written(folder: SurveyFolder, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(surveys, "PATIENCE", 10**9)  # the first shard is written, the next ones wait
+    monkeypatch.setattr(stored_work, "PATIENCE", 10**9)  # the first shard is written, the next ones wait
     work(folder, [0, 2, 4], 0, dies=True)
     assert (folder.done("real"), folder.missing("real")) == ({0}, [1, 2, 3, 4])
     work(folder, folder.missing("real"), 0)
@@ -205,9 +206,9 @@ def test_what_differs_is_said_by_name_and_versions_do_not_count():
     used = Used(spec="/photos", count=41, sha256="c" * 64)
     other = manifest(real=used, settings={"k": 3, "sigma": 1.5, "tile": 8}, versions={"torch": "3"})
     assert manifest().differences(other) == [
-        "real count: 40 there, 41 asked for",
-        f'real sha256: "{"b" * 56}... there, "{"c" * 56}... asked for',
         "sigma: 2.0 there, 1.5 asked for",
         "tile: null there, 8 asked for",
+        "real count: 40 there, 41 asked for",
+        f'real sha256: "{"b" * 56}... there, "{"c" * 56}... asked for',
     ]
     assert manifest().differences(manifest(versions={})) == []

@@ -31,7 +31,8 @@ from interp_plugins.sources.models import LoadedModel
 from interp_plugins.store.dataset import AdversarialImages
 from interp_plugins.store.images import places
 from interp_plugins.store.manifest import Member
-from interp_plugins.store.surveys import SurveyFolder, SurveyManifest, Used
+from interp_plugins.store.surveys import SurveyFolder, SurveyManifest
+from interp_plugins.store.work import Used
 
 SHARD = 512  # forward passes between two savings, about
 

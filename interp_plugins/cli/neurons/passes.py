@@ -1,29 +1,16 @@
 """The two passes of a survey, cut into shards."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
 
 import torch
-from torchmetrics import Metric
 
 from interp_plugins.cli.neurons.inputs import SHARD, Attacked, Inputs, span
+from interp_plugins.cli.working import Pass
 from interp_plugins.neurons.centres import Centres
 from interp_plugins.neurons.passes import AttackedPass, RealPass
 from interp_plugins.store.surveys import Phase, SurveyFolder
 
 BATCH = 64  # images looked at together, so that many scores are sorted in at once
-
-
-@runtime_checkable
-class Pass(Protocol):
-    """A pass that can be done shard by shard."""
-
-    @property
-    def metrics(self) -> Mapping[str, Metric]:
-        """What sums up."""
-
-    def look(self, shard: int) -> None:
-        """Look at the images of a shard."""
 
 
 def begin(phase: Phase, loaded: Inputs, folder: SurveyFolder) -> Pass:
