@@ -1,4 +1,4 @@
-"""Pictures and masks from the files of one folder. What is wrong with a file is said with its name."""
+"""Pictures and masks out of files. What is wrong with a file is said with its name."""
 
 import os
 import struct
@@ -15,59 +15,70 @@ from PIL import Image
 
 PICTURES = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MASKS = ("PNG",)
-BLUE = 1 << 16  # red + 256 * green stays below it
+BLUE = 1 << 16  # numbers that masks store stay below it
 
-Numbers = NDArray[np.uint32]
-
-
-def rgb(folder: Path, name: str, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """An image of a folder, (h, w, 3).
-
-    Raises:
-        FileNotFoundError: It is not there.
-        ValueError: It lies outside the folder, cannot be read, or is of another height and width than `shape`.
-    """
-    return np.array(picture(folder, name, "image", PICTURES, shape).convert("RGB"))
+Numbers = NDArray[np.integer]
+Shape = tuple[int, int]  # height, width
 
 
-def red_green(folder: Path, name: str, shape: tuple[int, int]) -> Numbers:
-    """The numbers of a mask of a folder, red + 256 * green, (h, w).
+def rgb(path: Path, shape: Shape | None = None) -> NDArray[np.uint8]:
+    """An image, (h, w, 3).
 
     Raises:
         FileNotFoundError: It is not there.
-        ValueError: It lies outside the folder, cannot be read, is of another height and width than `shape`, or has
-            a pixel with blue.
+        ValueError: It cannot be read, or is of another shape than it should be.
     """
-    mask = picture(folder, name, "mask", MASKS, shape)
-    if mask.mode != "RGB":  # what saves space by a palette of colours still means the colours
-        mask = mask.convert("RGB")
-    # Pillow keeps a pixel of RGB in four bytes, which as one little-endian number are what Broden stores.
-    numbers = np.frombuffer(mask.tobytes("raw", "RGBX"), "<u4").reshape(shape) & 0xFFFFFF
-    if numbers.max() >= BLUE:
-        raise ValueError(
-            f"expected numbers as red + 256 * green in the mask {folder / name}, got a pixel with blue in it; "
-            "grey and coloured pictures have to be converted first"
-        )
-    return numbers
+    return np.array(picture(path, "image", PICTURES, shape).convert("RGB"))
 
 
-def picture(
-    folder: Path, name: str, what: str, formats: tuple[str, ...], shape: tuple[int, int] | None = None
-) -> Image.Image:
-    """A decoded picture of a folder.
+def colours(path: Path, shape: Shape) -> NDArray[np.uint32]:
+    """The colours of a mask, red + 256 * green + 65 536 * blue, (h, w).
+
+    Raises:
+        FileNotFoundError: It is not there.
+        ValueError: It cannot be read, or is of another shape.
+    """
+    return _colours(picture(path, "mask", MASKS, shape))
+
+
+def red_green(path: Path, shape: Shape) -> NDArray[np.uint32]:
+    """The numbers of a mask of Broden, red + 256 * green, (h, w).
+
+    Raises:
+        FileNotFoundError: It is not there.
+        ValueError: It cannot be read, is of another shape, or has a pixel with blue.
+    """
+    return _red_green(picture(path, "mask", MASKS, shape), path)
+
+
+def numbers(path: Path, shape: Shape) -> Numbers:
+    """The numbers of a mask: grey, or the index into a palette, or red + 256 * green, (h, w).
+
+    Raises:
+        FileNotFoundError: It is not there.
+        ValueError: It cannot be read, is of another shape, or has a pixel with blue.
+    """
+    mask = picture(path, "mask", MASKS, shape)
+    if mask.mode in ("RGB", "RGBA"):
+        return _red_green(mask, path)
+    if mask.mode in ("LA", "PA"):
+        mask = mask.getchannel(0)
+    return np.asarray(mask).astype(np.uint16)
+
+
+def picture(path: Path, what: str, formats: tuple[str, ...], shape: Shape | None = None) -> Image.Image:
+    """A decoded picture.
 
     Args:
-        folder: Where it lies.
-        name: Its relative POSIX path.
+        path: Its file.
         what: What messages call it: "image", "mask".
         formats: Pillow's names of the formats it may have.
-        shape: Height and width it must have, or None.
+        shape: What it must have, or None.
 
     Raises:
         FileNotFoundError: It is not there.
-        ValueError: It lies outside the folder, cannot be read, or is of another size.
+        ValueError: It cannot be read, or is of another shape.
     """
-    path = inside(folder, name)
     with _named(what, path):
         image = Image.open(BytesIO(path.read_bytes()), formats=formats)
     if shape is not None and image.size != shape[::-1]:
@@ -80,20 +91,30 @@ def picture(
     return image
 
 
-def content(folder: Path, name: str, what: str) -> bytes:
+def shape(path: Path) -> Shape:
+    """Height and width of an image, without decoding it.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        ValueError: It cannot be read.
+    """
+    with _named("image", path), Image.open(path, formats=PICTURES) as image:
+        return image.size[1], image.size[0]
+
+
+def content(path: Path, what: str) -> bytes:
     """A file's bytes.
 
     Raises:
         FileNotFoundError: It is not there.
-        ValueError: It lies outside the folder, or cannot be read.
+        ValueError: It cannot be read.
     """
-    path = inside(folder, name)
     with _named(what, path):
         return path.read_bytes()
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative path stays in its folder by its spelling alone, on any system."""
+    """Whether a relative path stays in its folder by its spelling, on any system."""
     steps = name.replace("\\", "/").split("/")
     return bool(steps[0]) and steps[0][1:2] != ":" and ".." not in steps
 
@@ -102,21 +123,37 @@ def inside(folder: Path, name: str) -> Path:
     """The path of a folder's file.
 
     Raises:
-        ValueError: It lies outside the folder, by its spelling or by a link.
+        ValueError: A link leads out of the folder.
     """
-    if not is_inside(name):
-        raise ValueError(f"expected a file inside {folder}, got {name!r}")
     path = os.path.join(folder, name)
     # Links among the folders are looked up once for each folder; a file costs one question to the disk.
     target = os.path.realpath(path) if os.path.islink(path) else os.path.join(_real(os.path.dirname(path)), "")
     if not target.startswith(os.path.join(_real(str(folder)), "")):
-        raise ValueError(f"expected a file inside {folder}, got {name!r}, a link to {os.path.realpath(path)}")
+        raise ValueError(
+            f"expected a file inside {folder}, got {name!r}, which a link leads to {os.path.realpath(path)}"
+        )
     return Path(path)
 
 
 @lru_cache(maxsize=4096)
 def _real(folder: str) -> str:
     return os.path.realpath(folder)
+
+
+def _colours(mask: Image.Image) -> NDArray[np.uint32]:
+    # Pillow keeps a pixel of RGB in four bytes, which are one little-endian number with a filled last byte.
+    pixels = (mask if mask.mode == "RGB" else mask.convert("RGB")).tobytes("raw", "RGBX")
+    return np.frombuffer(pixels, "<u4").reshape(mask.size[::-1]) & np.uint32(0xFFFFFF)
+
+
+def _red_green(mask: Image.Image, path: Path) -> NDArray[np.uint32]:
+    stored = _colours(mask)
+    if stored.max() >= BLUE:
+        raise ValueError(
+            f"expected numbers as red + 256 * green in the mask {path}, got a pixel with blue in it; grey and coloured "
+            "masks are for folders with a labels.csv"
+        )
+    return stored
 
 
 @contextmanager

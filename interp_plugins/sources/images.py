@@ -84,7 +84,7 @@ class ImageSet(Dataset[tuple[Tensor, int, int]]):
             raise IndexError(f"expected an index from 0 to {len(self) - 1}, got {index}")
         pixels = self.store.pixels(index)
         if self.size is not None:
-            pixels = _cut(pixels, self.size)
+            pixels = cut(pixels, self.size)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), int(self.labels[index]), index
 
     def tensor(self, indices: Iterable[int]) -> Tensor:
@@ -202,14 +202,20 @@ def from_arrays(
     return ImageSet(Array(images), labels.tolist(), ids, classes=classes, wnids=wnids, size=size)
 
 
-def _cut(pixels: Pixels, size: int) -> Pixels:
-    """Resize the shorter side to `size`, then cut out the centre."""
-    height, width = pixels.shape[:2]
-    if min(height, width) != size:
-        scale = size / min(height, width)
-        shape = (max(size, round(width * scale)), max(size, round(height * scale)))
-        pixels = np.array(Image.fromarray(pixels).resize(shape, Image.Resampling.BILINEAR))
-    top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
+def resized(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width of an image whose shorter side was brought to `size`."""
+    if min(height, width) == size:
+        return height, width
+    scale = size / min(height, width)
+    return max(size, round(height * scale)), max(size, round(width * scale))
+
+
+def cut(pixels: Pixels, size: int) -> Pixels:
+    """Resize the shorter side to `size` (bilinear, antialiased), then cut out the centre."""
+    height, width = resized(pixels.shape[0], pixels.shape[1], size)
+    if pixels.shape[:2] != (height, width):
+        pixels = np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+    top, left = (height - size) // 2, (width - size) // 2
     return pixels[top : top + size, left : left + size]
 
 

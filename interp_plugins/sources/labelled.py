@@ -1,39 +1,58 @@
-"""Images whose concepts are known, read from a Broden directory (Bau et al. 2017, arXiv 1704.05796)."""
+"""Images whose concepts are known: Broden directories (Bau et al. 2017, arXiv 1704.05796) and folders of masks."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from interp_plugins.foundation import check
 from interp_plugins.sources import broden_tables, decoding
-from interp_plugins.sources.marked import KEEP, Decoded, MarkedImages
+from interp_plugins.sources.images import cut
+from interp_plugins.sources.marked import KEEP, Layers, MarkedImages, known, meanings
+from interp_plugins.sources.masks import SIZE, PlainMasks
+from interp_plugins.sources.tables import Complain, refuse
 
 
 def open_labelled(
-    path: Path | str,
+    folder: Path | str,
     categories: Sequence[str] | None = None,
     *,
     size: int | None = None,
     limit: int | None = None,
     keep: int = KEEP,
+    complain: Complain = refuse,
 ) -> MarkedImages:
-    """Open labelled images, whatever form they have.
+    """Open labelled images: a Broden directory if an index.csv lies there, a folder of images and masks otherwise.
 
     Args:
-        path: A Broden directory.
+        folder: Where they are.
         categories: Those that are asked about; None for all.
-        size: Height and width of the images that come out; None leaves them alone.
-        limit: Take the first so many images that are labelled.
+        size: Height and width of the images that come out. None leaves a Broden directory's as they are, and is 224
+            for a folder of images and masks.
+        limit: Take the first so many images.
         keep: How many bytes of decoded labels are kept for a second reading.
+        complain: Is told of a row of a table that is wrong, which is then left out; by default it is raised.
 
     Raises:
         FileNotFoundError: There is no such folder, or a table of it is missing.
-        ValueError: A table is wrong, or nothing is labelled.
+        ValueError: A table is wrong, there is no such category, or nothing is labelled.
+
+    Example:
+        >>> images = open_labelled("broden_scenes")  # doctest: +SKIP
+        >>> images.vocabulary.name(images.labels(0).whole[0])  # doctest: +SKIP
+        'harbour'
     """
-    return Broden(path, categories, size=size, limit=limit, keep=keep)
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}")
+    if (folder / "index.csv").exists():
+        return Broden(folder, categories, size=size, limit=limit, keep=keep, complain=complain)
+    if (folder / "labels.csv").exists():
+        return PlainMasks(folder, categories, size=size or SIZE, limit=limit, keep=keep, complain=complain)
+    raise ValueError(
+        f"expected the index.csv of a Broden directory, or images/, masks/ and labels.csv, in {folder}, got neither"
+    )
 
 
 class Broden(MarkedImages):
@@ -46,16 +65,12 @@ class Broden(MarkedImages):
             as they are: they cover the same picture.
         limit: Take the first so many images that are labelled.
         keep: How many bytes of decoded labels are kept for a second reading.
+        complain: Is told of a row of a table that is wrong, which is then left out; by default it is raised.
 
     Raises:
-        FileNotFoundError: There is no such folder or table.
+        FileNotFoundError: There is no such table.
         ValueError: A table lacks a column or a value in it is wrong, there is no such category, no image has labels
             of the categories, or images or masks are of several sizes.
-
-    Example:
-        >>> images = Broden("broden_scenes")  # doctest: +SKIP
-        >>> images.vocabulary.name(int(images.labels(0).pixels.max()))  # doctest: +SKIP
-        'stripes'
     """
 
     def __init__(
@@ -66,81 +81,59 @@ class Broden(MarkedImages):
         size: int | None = None,
         limit: int | None = None,
         keep: int = KEEP,
+        complain: Complain = refuse,
     ) -> None:
+        check.positive(size=1 if size is None else size, limit=1 if limit is None else limit)
         folder = Path(folder)
-        if limit is not None:
-            check.positive(limit=limit)
-        if size is not None:
-            check.positive(size=size)
-        if not folder.is_dir():
-            raise FileNotFoundError(f"no folder {folder}")
-        vocabulary, names = broden_tables.vocabulary(folder, categories)
-        asked = frozenset(concept.number for concept in vocabulary.concepts)
-        entries, skipped = [], 0
-        for entry in broden_tables.entries(folder, vocabulary.categories, frozenset(names)):
-            if entry.masks or asked.intersection(entry.whole):
-                entries.append(entry)
-            else:
-                skipped += 1
-        if not entries:
+        vocabulary, numbers = broden_tables.vocabulary(folder, categories, complain)
+        self._asked = frozenset(concept.number for concept in vocabulary.concepts)
+        entries = broden_tables.entries(folder, vocabulary.categories, numbers, complain)
+        labelled = [entry for entry in entries if entry.masks or self._asked.intersection(entry.whole)]
+        if not labelled:
             raise ValueError(
                 f"expected images with labels of {', '.join(vocabulary.categories)} in {folder / 'index.csv'}, "
-                f"got none among {skipped} images"
+                f"got none among {len(entries)} images"
             )
-        self._shape, mask_size = _one_size(entries, folder)
-        if size is not None and self._shape[0] != self._shape[1]:
+        height, width = labelled[0].shape
+        if size is not None and height != width:
             raise ValueError(
-                f"expected square images to bring to {size} x {size}, got {self._shape[0]} x {self._shape[1]} in "
-                f"{folder}; leave the size away"
+                f"expected square images to bring to {size} x {size}, got {height} x {width} in {folder}; "
+                "leave the size away"
             )
-        self._folder, self._entries, self._size = folder / "images", tuple(entries[:limit]), size
-        # A table from what a mask stores to the concept: -1 without a meaning, 0 of a category nobody asked about.
-        self._concept = np.full(decoding.BLUE, -1, np.int32)
-        self._concept[[0, *names]] = 0
-        self._concept[list(asked)] = list(asked)
-        self._asked = asked
-        super().__init__(vocabulary, [entry.image for entry in self._entries], mask_size, skipped, keep)
+        self._size, self._entries = size, labelled[:limit]
+        self._meaning = meanings({0, *numbers}, {number: number for number in self._asked})
+        super().__init__(
+            folder / "images",
+            vocabulary,
+            [entry.image for entry in self._entries],
+            labelled[0].mask_shape,
+            skipped=len(entries) - len(labelled),
+            keep=keep,
+        )
+
+    def files(self, number: int) -> tuple[str, ...]:
+        """An image's file and its masks, relative to images/."""
+        return self._entries[number].image, *self._entries[number].masks
+
+    def path(self, file: str) -> Path:
+        """Where a file is.
+
+        Raises:
+            ValueError: A link leads out of images/.
+        """
+        return decoding.inside(self.folder, file)
 
     def image(self, number: int) -> NDArray[np.uint8]:
         """One image, (h, w, 3)."""
-        pixels = decoding.rgb(self._folder, self._entries[number].image, self._shape)
-        if self._size in (None, len(pixels)):
-            return pixels
-        square = self._size, self._size
-        return np.array(Image.fromarray(pixels).resize(square, Image.Resampling.BILINEAR))
-
-    def decode(self, number: int) -> Decoded:
-        """An image's concepts as they are stored: layers of numbers, and those of the whole image."""
         entry = self._entries[number]
-        layers = np.empty((len(entry.masks), *self.mask_size), np.uint16)
-        for layer, name in zip(layers, entry.masks, strict=True):
-            stored = decoding.red_green(self._folder, name, self.mask_size)
-            concepts = self._concept.take(stored)
-            if concepts.min() < 0:
-                raise ValueError(
-                    f"expected numbers of label.csv in the mask {self._folder / name}, got {stored[concepts < 0][0]}"
-                )
-            layer[:] = concepts
-        return layers, tuple(number for number in entry.whole if number in self._asked)
+        pixels = decoding.rgb(self.path(entry.image), entry.shape)
+        return pixels if self._size is None else cut(pixels, self._size)
 
-    def content(self, number: int) -> bytes:
-        """The bytes of an image's file."""
-        return decoding.content(self._folder, self._entries[number].image, "image")
+    def layer(self, number: int, mask: str) -> Layers:
+        """The concepts in one of an image's masks, (h, w)."""
+        path = self.path(mask)
+        return known(decoding.red_green(path, self.mask_size), self._meaning, path, "label.csv")
 
-    def label_content(self, number: int) -> list[bytes]:
-        """The bytes from which an image's concepts are read: its masks, and the numbers for the whole image."""
-        entry = self._entries[number]
-        masks = [decoding.content(self._folder, name, "mask") for name in entry.masks]
-        return [*masks, ";".join(map(str, entry.whole)).encode()]
-
-
-def _one_size(entries: Sequence[broden_tables.Entry], folder: Path) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Height and width of all images, and of all masks."""
-    for name, shapes in (
-        ("images", {entry.shape for entry in entries}),
-        ("masks", {entry.mask_shape for entry in entries}),
-    ):
-        if len(shapes) > 1:
-            sizes = " and ".join(f"{height} x {width}" for height, width in sorted(shapes)[:2])
-            raise ValueError(f"expected {name} of one size in {folder / 'index.csv'}, got {sizes}")
-    return entries[0].shape, entries[0].mask_shape
+    def whole(self, number: int) -> tuple[int, ...]:
+        """The concepts of a whole image."""
+        return tuple(concept for concept in self._entries[number].whole if concept in self._asked)

@@ -2,18 +2,21 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import combinations
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from interp_plugins.foundation.concepts import Labels, Vocabulary
+from interp_plugins.sources import decoding
+from interp_plugins.sources.workers import each
 
 KEEP = 256 * 2**20  # bytes of decoded labels that are kept for a second reading
 
@@ -33,6 +36,7 @@ class MarkedImages(ABC):
     """Images with their concepts, read by number from 0: what a dissection reads.
 
     Args:
+        folder: Where the files are.
         vocabulary: The concepts.
         ids: One name for each image.
         mask_size: Height and width of all labels.
@@ -41,27 +45,43 @@ class MarkedImages(ABC):
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, ids: Sequence[str], mask_size: tuple[int, int], skipped: int, keep: int = KEEP
+        self,
+        folder: Path,
+        vocabulary: Vocabulary,
+        ids: Sequence[str],
+        mask_size: tuple[int, int],
+        *,
+        skipped: int = 0,
+        keep: int = KEEP,
     ) -> None:
-        self.vocabulary, self.ids, self.mask_size, self.skipped = vocabulary, tuple(ids), mask_size, skipped
+        self.folder, self.vocabulary, self.ids, self.mask_size = folder, vocabulary, tuple(ids), mask_size
+        self.skipped = skipped
         self._kept: dict[int, Decoded] = {}
         self._room = keep
+
+    @abstractmethod
+    def files(self, number: int) -> tuple[str, ...]:
+        """An image's file and its masks, relative to the folder."""
 
     @abstractmethod
     def image(self, number: int) -> NDArray[np.uint8]:
         """One image, (h, w, 3)."""
 
     @abstractmethod
-    def decode(self, number: int) -> Decoded:
-        """An image's concepts as they are stored: layers of numbers, and those of the whole image."""
+    def layer(self, number: int, mask: str) -> Layers:
+        """The concepts in one of an image's masks, (h, w)."""
 
-    @abstractmethod
-    def content(self, number: int) -> bytes:
-        """The bytes of an image's file."""
+    def whole(self, number: int) -> tuple[int, ...]:
+        """The concepts of a whole image."""
+        return ()
 
-    @abstractmethod
-    def label_content(self, number: int) -> list[bytes]:
-        """The bytes from which an image's concepts are read."""
+    def path(self, file: str) -> Path:
+        """Where a file is.
+
+        Raises:
+            ValueError: It is nowhere it should be.
+        """
+        return self.folder / file
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -82,16 +102,17 @@ class MarkedImages(ABC):
             FileNotFoundError: A mask is not there.
             ValueError: One cannot be read, is of another size than it should be, or has a number without a meaning.
         """
-        return _labels(self._ready(number))
+        return _labels(self._decoded(number))
 
     def sha256(self, number: int) -> str:
         """The sha256 of an image's file."""
-        return hashlib.sha256(self.content(number)).hexdigest()
+        return hashlib.sha256(decoding.content(self.path(self.files(number)[0]), "image")).hexdigest()
 
     def labels_sha256(self, number: int) -> str:
-        """The sha256 of all from which an image's concepts are read."""
-        digests = [hashlib.sha256(content).digest() for content in self.label_content(number)]
-        return hashlib.sha256(b"".join(digests)).hexdigest()
+        """One sha256 of the files of an image's masks and of the concepts of the whole image."""
+        masks = (decoding.content(self.path(name), "mask") for name in self.files(number)[1:])
+        digests = b"".join(hashlib.sha256(mask).digest() for mask in masks)
+        return hashlib.sha256(digests + repr(self.whole(number)).encode()).hexdigest()
 
     def ahead(self, batches: Sequence[Sequence[int]], workers: int = 0) -> Iterator[Batch]:
         """Go through images and labels, which other processes decode before they are needed.
@@ -99,19 +120,29 @@ class MarkedImages(ABC):
         Args:
             batches: Numbers of images.
             workers: How many processes decode; 0 decodes here, when it is needed.
-        """
-        loader = DataLoader(_Batches(self, batches), batch_size=None, num_workers=workers, collate_fn=_unchanged)
-        for numbers, images, read in loader:
-            for number, decoded in zip(numbers, read, strict=True):
-                self._keep(number, decoded)
-            labels = {number: _labels(decoded) for number, decoded in zip(numbers, read, strict=True)}
-            yield Batch(numbers, images, labels)
 
-    def _ready(self, number: int) -> Decoded:
+        Raises:
+            FileNotFoundError, ValueError: As `tensor` and `labels`.
+        """
+        for numbers, images, decoded in each(partial(self._batch, batches), len(batches), workers):
+            for number, labels in zip(numbers, decoded, strict=True):
+                self._keep(number, labels)
+            yield Batch(numbers, images, dict(zip(numbers, map(_labels, decoded), strict=True)))
+
+    def _batch(self, batches: Sequence[Sequence[int]], k: int) -> tuple[tuple[int, ...], Tensor, list[Decoded]]:
+        """What a worker sends. Labels travel as arrays: each tensor would hold a file descriptor."""
+        return tuple(batches[k]), self.tensor(batches[k]), [self._decoded(number) for number in batches[k]]
+
+    def _decoded(self, number: int) -> Decoded:
         """What was kept, or is decoded now."""
         if (kept := self._kept.get(number)) is not None:
             return kept
-        decoded = _once(*self.decode(number))
+        masks = self.files(number)[1:]
+        layers = np.empty((len(masks), *self.mask_size), np.uint16)
+        for layer, mask in zip(layers, masks, strict=True):
+            layer[:] = self.layer(number, mask)
+        decoded = layers, self.whole(number)
+        _once(*decoded)
         self._keep(number, decoded)
         return decoded
 
@@ -121,22 +152,31 @@ class MarkedImages(ABC):
             self._kept[number] = decoded
 
 
-class _Batches(Dataset[tuple[tuple[int, ...], Tensor, list[Decoded]]]):
-    """What a worker sends. Labels travel as arrays: each tensor would hold a file descriptor."""
-
-    def __init__(self, images: MarkedImages, batches: Sequence[Sequence[int]]) -> None:
-        self._images, self._batches = images, batches
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, index: int) -> tuple[tuple[int, ...], Tensor, list[Decoded]]:
-        numbers = tuple(self._batches[index])
-        return numbers, self._images.tensor(numbers), [self._images._ready(number) for number in numbers]
+def meanings(known: Iterable[int], concepts: Mapping[int, int]) -> NDArray[np.int32]:
+    """A table from what masks store to concepts: -1 for numbers that are not known, 0 for those nobody asked about."""
+    table = np.full(decoding.BLUE, -1, np.int32)
+    table[list(known)] = 0
+    table[list(concepts)] = list(concepts.values())
+    return table
 
 
-def _unchanged(batch: Any) -> Any:
-    return batch
+def known(stored: decoding.Numbers, meaning: NDArray[np.int32], mask: Path, table: str) -> Layers:
+    """The concepts for which a mask's numbers stand.
+
+    Args:
+        stored: Numbers below 65 536.
+        meaning: What they mean, of `meanings`.
+        mask: Where they were stored.
+        table: What lists the known ones.
+
+    Raises:
+        ValueError: A number is not known.
+    """
+    concepts = meaning.take(stored)
+    if concepts.min() < 0:
+        strange = ", ".join(map(str, np.unique(stored[concepts < 0])[:5].tolist()))
+        raise ValueError(f"expected numbers of {table} in the mask {mask}, got {strange}")
+    return concepts.astype(np.uint16)
 
 
 def _labels(decoded: Decoded) -> Labels:
@@ -144,10 +184,9 @@ def _labels(decoded: Decoded) -> Labels:
     return Labels(torch.from_numpy(layers.astype(np.int32)), whole)
 
 
-def _once(layers: Layers, whole: tuple[int, ...]) -> Decoded:
-    """No place has a number twice: a layer has none that an earlier one has there, or that the whole image has."""
+def _once(layers: Layers, whole: tuple[int, ...]) -> None:
+    """Blank, in each layer, what an earlier one has at the same place, and what the whole image has."""
     for number in whole:
         layers *= layers != number
     for earlier, later in combinations(layers, 2):
         later *= earlier != later
-    return layers, whole
