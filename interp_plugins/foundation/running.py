@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int, Int64, Shaped
+from jaxtyping import Bool, Float, Float32, Int, Int32, Int64, Shaped
 from torch import Tensor
 
 ROWS = 64  # samples looked at together: few enough to stay in a processor's cache
@@ -149,8 +149,7 @@ class TopK:
         below = torch.empty((u, n), dtype=torch.bool, device=scores.device)
         torch.lt(scores.t(), bar[:, None], out=below)  # a NaN is not below
         chosen = where_true(below.logical_not_().view(-1))
-        unit = (chosen.double() / n).long()  # exact, and quicker than a division of integers
-        row = chosen - unit * n
+        unit, row = divided(chosen, n)
         values = scores.reshape(-1).index_select(0, row * u + unit)
         numbers = ids.index_select(0, row)
         _refuse_nan(values, lambda first: (unit[first], numbers[first]))
@@ -204,14 +203,29 @@ def _refuse_nan(values: Tensor, place: Callable[[int], tuple[Tensor | int, Tenso
         raise ValueError(f"expected no NaN, got one in unit {int(unit)}, id {int(id)}")
 
 
-def _pack(values: Tensor, ids: Tensor) -> Tensor:
+def to_ordered(values: Float32[Tensor, "*shape"]) -> Int32[Tensor, "*shape"]:
+    """Integers that stand in the order of the floats; equal for -0 and 0."""
     bits = (values + 0.0).view(torch.int32)  # the sum makes -0 a 0
     bits ^= (bits >> 31) & SIGN  # negative floats sort backwards by their bits
-    return (bits.long() << 32) | (LAST_ID - ids)
+    return bits
+
+
+def from_ordered(bits: Int32[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
+    """The floats that `to_ordered` made integers of."""
+    return (bits ^ ((bits >> 31) & SIGN)).view(torch.float32)
+
+
+def divided(numbers: Int64[Tensor, "*shape"], by: int) -> tuple[Int64[Tensor, "*shape"], Int64[Tensor, "*shape"]]:
+    """Quotients and remainders of numbers from 0 to below 2^53."""
+    quotients = (numbers.double() / by).long()  # exact, and quicker than a division of integers
+    return quotients, numbers - quotients * by
+
+
+def _pack(values: Tensor, ids: Tensor) -> Tensor:
+    return (to_ordered(values).long() << 32) | (LAST_ID - ids)
 
 
 def _unpack(keys: Tensor) -> tuple[Tensor, Tensor]:
-    bits = (keys >> 32).int()
-    values = (bits ^ ((bits >> 31) & SIGN)).view(torch.float32)
+    values = from_ordered((keys >> 32).int())
     ids, empty = LAST_ID - (keys & LAST_ID), keys == EMPTY
     return values.masked_fill(empty, -torch.inf), ids.masked_fill(empty, -1)
