@@ -77,5 +77,5 @@ class Upsampling:
 
     def to(self, device: torch.device) -> "Upsampling":
         """The same on a device."""
-        axes = (Axis(axis.start.to(device), axis.weight.to(device)) for axis in (self.rows, self.columns))
-        return Upsampling(*axes, self.width)
+        rows, columns = (Axis(axis.start.to(device), axis.weight.to(device)) for axis in (self.rows, self.columns))
+        return Upsampling(rows, columns, self.width)
