@@ -1,21 +1,42 @@
-"""Directories in the layout of the Broden data set (Bau et al. 2017): images, their concepts, and tables about both.
+"""Write directories in the layout of the Broden data set (Bau et al. 2017): images, their concepts, and tables.
 
 index.csv names for each image its masks or whole-image labels, category.csv and label.csv what the numbers mean, one
-c_*.csv per category a dense numbering. Masks are PNGs of half the height and width that store number = red + 256 *
-green, 0 = unlabelled.
+c_*.csv per category a dense numbering. Masks are PNGs that store number = red + 256 * green, 0 = unlabelled.
+`labelled.Broden` reads them.
 """
 
-import csv
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from interp_plugins.foundation.concepts import SUFFIX, Concept
+from interp_plugins.foundation.concepts import Concept
+from interp_plugins.sources.broden_files import Layers, Pictures, check_names, write_picture, write_tables
+from interp_plugins.sources.marked import MarkedImages
+from interp_plugins.sources.workers import each
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of pictures and concepts.
+
+    Args:
+        folder: The Broden directory.
+        images: How many are in it.
+        unlabelled: How many were left out because they have no concept.
+        concepts: Those that are in it, with their old numbers.
+        rare: Those that were left out because they are in too few images or of too small an area.
+    """
+
+    folder: Path
+    images: int
+    unlabelled: int
+    concepts: tuple[Concept, ...]
+    rare: tuple[Concept, ...]
 
 
 def write(
@@ -29,11 +50,7 @@ def write(
     min_frequency: int = 10,
     min_coverage: float = 0.5,
 ) -> Path:
-    """Write labelled images as a Broden directory.
-
-    Concepts in too few images or of too small an area are left out, as Broden leaves them out; the others are
-    numbered anew from 1, category after category. An image without any concept is skipped. The split is drawn from
-    the image's name: seven of ten are "train", the others "val".
+    """Write labelled images that are in memory; masks are halved. Otherwise as `write_pictures`.
 
     Args:
         folder: Made if missing; must hold no index.csv.
@@ -52,107 +69,134 @@ def write(
         ValueError: Odd sizes, or nothing is left after the rare concepts are dropped.
         FileExistsError: The folder already holds an index.csv.
     """
-    folder = Path(folder)
     height, width = images.shape[-2:]
     if height % 2 or width % 2:
         raise ValueError(
             f"expected images of even height and width, since masks are half as large, got {height} x {width}"
         )
+    pictures = _InMemory(ids, images, {category: mask[..., ::2, ::2] for category, mask in masks.items()})
+    return write_pictures(
+        folder, pictures, concepts, tuple(masks), whole=whole, min_frequency=min_frequency, min_coverage=min_coverage
+    ).folder
+
+
+def write_marked(
+    folder: Path | str,
+    images: MarkedImages,
+    *,
+    min_frequency: int = 1,
+    min_coverage: float = 0,
+    workers: int = 0,
+    watch: Callable[[int], object] = lambda done: None,
+) -> Written:
+    """Write labelled images that are read one by one; see `write_pictures`."""
+    vocabulary = images.vocabulary
+    return write_pictures(
+        folder, _Marked(images), vocabulary.concepts, vocabulary.categories, whole=(),
+        min_frequency=min_frequency, min_coverage=min_coverage, workers=workers, watch=watch,
+    )  # fmt: skip
+
+
+def write_pictures(
+    folder: Path | str,
+    pictures: Pictures,
+    concepts: Sequence[Concept],
+    categories: Sequence[str],
+    *,
+    whole: Sequence[str],
+    min_frequency: int,
+    min_coverage: float,
+    workers: int = 0,
+    watch: Callable[[int], object] = lambda done: None,
+) -> Written:
+    """Write labelled images as a Broden directory.
+
+    Concepts in too few images or of too small an area are left out, as Broden leaves them out; the others are
+    numbered anew from 1, category after category. An image without any concept is left out. The split is drawn from
+    the image's name: seven of ten are "train", the others "val".
+
+    All masks are read twice, first to count. index.csv comes last, so that what was interrupted is no Broden
+    directory, and can be begun again.
+
+    Args:
+        folder: Made if missing; must hold no index.csv.
+        pictures: Images and their concepts.
+        concepts: What the numbers mean.
+        categories: Their order in the tables.
+        whole: Categories that hold for the whole image: written as a number, not as a mask.
+        min_frequency: The fewest images a concept must be in.
+        min_coverage: The smallest area a concept must have in all images together, in units of an image.
+        workers: How many processes read and write; 0 does it here.
+        watch: Is told after each image how many have been counted or written; twice their number is all.
+
+    Raises:
+        ValueError: Nothing is left after the rare concepts are dropped, or a file would have two images' names.
+        FileExistsError: The folder already holds an index.csv.
+    """
+    folder, count = Path(folder), len(pictures.names)
     if (folder / "index.csv").exists():
         raise FileExistsError(f"{folder} already holds a Broden directory; name another folder")
-    halves = {category: mask[..., ::2, ::2] for category, mask in masks.items()}
-    counts = _counts(halves, max(c.number for c in concepts))
-    kept = [c for c in concepts if _is_common(counts, c.number, min_frequency, min_coverage)]
+    check_names(pictures.names, categories)
+    frequency, coverage = np.zeros((2, max(concept.number for concept in concepts) + 1))
+    for done, (numbers, areas) in enumerate(each(partial(_count, pictures), count, workers), start=1):
+        frequency[numbers] += 1
+        coverage[numbers] += areas
+        watch(done)
+    common = (frequency >= max(min_frequency, 1)) & (coverage >= min_coverage)
+    kept = [concept for category in categories for concept in concepts if concept.category == category]
+    kept = [concept for concept in kept if common[concept.number]]
     if not kept:
         raise ValueError(
-            f"no concept is in {min_frequency} of the {len(images)} images and covers {min_coverage} images in all; "
+            f"no concept is in {min_frequency} of the {count} images and covers {min_coverage} images in all; "
             "give more images, or lower min_frequency and min_coverage"
         )
-    renumber = np.zeros(max(c.number for c in concepts) + 1, np.int64)
-    renumber[[c.number for c in kept]] = np.arange(1, len(kept) + 1)
-    rows: list[dict[str, object]] = []
-    for i, name in enumerate(ids):
-        cells = {
-            category: _cell(folder, f"{name}_{category}", renumber[half[i]], category in whole)
-            for category, half in halves.items()
-        }
-        if any(cells.values()):
-            _save(folder / "images" / f"{name}.png", images[i].permute(1, 2, 0).numpy())
-            split = "train" if hashlib.sha256(name.encode()).digest()[0] < 0.7 * 256 else "val"
-            row: dict[str, object] = {"image": f"{name}.png", "split": split, "ih": height, "iw": width}
-            rows.append(row | {"sh": height // 2, "sw": width // 2} | cells)
-    _table(folder / "index.csv", rows)
-    _tables(folder, rows, kept, counts, tuple(masks))
-    return folder
+    new = np.zeros(len(common), np.int64)
+    new[[concept.number for concept in kept]] = np.arange(1, len(kept) + 1)
+    rows = []
+    for done, row in enumerate(each(partial(write_picture, folder, pictures, new, whole), count, workers), start=1):
+        if row:
+            rows.append(row)
+        watch(count + done)
+    counted = [(concept, int(frequency[concept.number]), float(coverage[concept.number])) for concept in kept]
+    write_tables(folder, rows, counted, categories)
+    rare = tuple(concept for concept in concepts if concept not in kept)
+    return Written(folder, len(rows), count - len(rows), tuple(kept), rare)
 
 
-def _counts(halves: Mapping[str, NDArray[np.int16]], last: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """For each number: in how many images it is, and its area in units of an image."""
-    frequency, coverage = np.zeros(last + 1, np.int64), np.zeros(last + 1)
-    for half in halves.values():
-        area = half.shape[-2] * half.shape[-1]
-        for image in half:
-            numbers, pixels = np.unique(image, return_counts=True)
-            frequency[numbers] += 1
-            coverage[numbers] += pixels / area
-    return frequency, coverage
+class _InMemory:
+    """Images and masks in memory."""
+
+    def __init__(self, names: Sequence[str], images: Tensor, masks: Mapping[str, NDArray[np.int16]]) -> None:
+        self.names, self._images, self._masks = names, images, masks
+
+    def pixels(self, number: int) -> NDArray[np.uint8]:
+        return self._images[number].permute(1, 2, 0).numpy()
+
+    def layers(self, number: int) -> dict[str, Layers]:
+        return {category: masks[number] for category, masks in self._masks.items()}
 
 
-def _is_common(counts: tuple[NDArray[np.int64], NDArray[np.float64]], number: int, images: int, area: float) -> bool:
-    frequency, coverage = counts[0][number], counts[1][number]
-    return bool(frequency >= max(images, 1) and coverage >= area)
+class _Marked:
+    """Images and masks in files; the concepts of one mask may be of several categories."""
+
+    def __init__(self, images: MarkedImages) -> None:
+        self.names: Sequence[str] = [image.rpartition(".")[0] for image in images.ids]
+        self._images = images
+        self._category = images.vocabulary.category_of.numpy()
+
+    def pixels(self, number: int) -> NDArray[np.uint8]:
+        return self._images.image(number)
+
+    def layers(self, number: int) -> dict[str, Layers]:
+        layers = self._images.labels(number).pixels.numpy()
+        category = self._category[layers]
+        return {name: layers * (category == k) for k, name in enumerate(self._images.vocabulary.categories)}
 
 
-def _cell(folder: Path, name: str, layers: NDArray[np.int64], is_whole: bool) -> str:
-    """Write an image's masks of a category; what index.csv says about them."""
-    if is_whole:
-        numbers, pixels = np.unique(layers[layers > 0], return_counts=True)
-        return ";".join(str(number) for number in numbers[np.argsort(-pixels, kind="stable")].tolist())
-    files = []
-    for k, layer in enumerate(layers):
-        if layer.any():
-            files.append(f"{name}_{k}.png" if k else f"{name}.png")
-            planes = np.stack([layer % 256, layer // 256, np.zeros_like(layer)], -1).astype(np.uint8)
-            _save(folder / "images" / files[-1], planes)
-    return ";".join(files)
-
-
-def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-def _tables(
-    folder: Path,
-    rows: Sequence[Mapping[str, object]],
-    kept: Sequence[Concept],
-    counts: tuple[NDArray[np.int64], NDArray[np.float64]],
-    categories: Iterable[str],
-) -> None:
-    labels: dict[str, list[dict[str, object]]] = {category: [] for category in categories}
-    everything, summary = [], []
-    for number, concept in enumerate(kept, start=1):
-        name, category = concept.name + SUFFIX.get(concept.category, ""), concept.category
-        frequency, coverage = int(counts[0][concept.number]), f"{counts[1][concept.number]:.6f}"
-        everything.append(
-            {"number": number, "name": name, "category": f"{category}({frequency})"}
-            | {"frequency": frequency, "coverage": coverage, "syns": ""}
-        )
-        code = len(labels[category]) + 1
-        labels[category].append(
-            {"code": code, "number": number, "name": name, "frequency": frequency, "coverage": coverage}
-        )
-    for category, entries in labels.items():
-        if entries:
-            span = {"first": entries[0]["number"], "last": entries[-1]["number"], "count": len(entries)}
-            summary.append({"name": category, **span, "frequency": sum(bool(row[category]) for row in rows)})
-            _table(folder / f"c_{category}.csv", entries)
-    _table(folder / "label.csv", everything)
-    _table(folder / "category.csv", summary)
-
-
-def _table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+def _count(pictures: Pictures, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The concepts in an image, and the share of it that each covers."""
+    layers = [each for some in pictures.layers(number).values() for each in some]
+    pixels = np.bincount(np.concatenate([layer.ravel() for layer in layers]))
+    numbers = pixels.nonzero()[0]
+    numbers = numbers[numbers > 0]
+    return numbers, pixels[numbers] / layers[0].size

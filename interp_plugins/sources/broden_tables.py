@@ -82,6 +82,9 @@ def chosen_of(known: Sequence[str], categories: Sequence[str] | None, folder: Pa
     """
     if categories is None and known:
         return tuple(known)
+    for name in known:  # they become names of files
+        if not re.fullmatch(r"[\w -]+", name):
+            raise ValueError(f"expected categories of letters, digits, spaces, - and _ in {folder}, got {name!r}")
     strange = [name for name in categories or () if name not in known]
     if strange or not categories:
         raise ValueError(
