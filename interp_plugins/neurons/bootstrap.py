@@ -18,18 +18,10 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from interp_plugins.foundation import check
+from interp_plugins.foundation.intervals import Interval, around
 from interp_plugins.foundation.randomness import derive
 from interp_plugins.neurons.consistency import check_similarity, consistency, self_similarity
 from interp_plugins.neurons.histograms import copies, select, tally
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Values with the limits of their interval, nan where undefined."""
-
-    value: Float64[Tensor, " u"]
-    low: Float64[Tensor, " u"]
-    high: Float64[Tensor, " u"]
 
 
 @dataclass(frozen=True)
@@ -41,12 +33,12 @@ class Bootstrap:
 
     def units(self, level: float = 0.95) -> Interval:
         """The interval of each unit; nan where its value is, or where no draw defines it."""
-        return _interval(self.value, self.draws, level)
+        return around(self.value, self.draws, level)
 
     def mean(self, level: float = 0.95) -> Interval:
         """The interval of the mean over the units that have a value, as the only entry."""
         defined = self.value.isfinite()
-        return _interval(self.value[defined].mean()[None], self.draws[:, defined].nanmean(1, keepdim=True), level)
+        return around(self.value[defined].mean()[None], self.draws[:, defined].nanmean(1, keepdim=True), level)
 
 
 def bootstrap(
@@ -95,12 +87,3 @@ def bootstrap(
         alike = ((sums @ similarity) * sums).sum(1) - (weights * own).sum(1)
         found.append(torch.where(pairs > 0, alike / pairs, torch.nan))
     return Bootstrap(value, torch.stack(found))
-
-
-def _interval(value: Tensor, draws: Tensor, level: float) -> Interval:
-    if not 0 < level < 1:
-        raise ValueError(f"expected a level between 0 and 1, got {level}")
-    around = draws - draws.nanmean(0)
-    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=draws.dtype, device=draws.device)
-    low, high = torch.nanquantile(around, tails, dim=0)
-    return Interval(value, value + low, value + high)
