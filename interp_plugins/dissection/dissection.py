@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from interp_plugins.dissection.drop import Drop, drop_of
-from interp_plugins.dissection.labels import DETECTOR, Chance, UnitLabels, best_labels, chance_of
+from interp_plugins.dissection.labels import DETECTOR, Counts, UnitLabels, best_labels, chance_of
 from interp_plugins.dissection.overlap import ConceptOverlap, Overlap, Union, blocks_for
 from interp_plugins.dissection.passes import Gathering, Key, Sight, count, shuffles
 from interp_plugins.dissection.thresholds import Rule, Thresholds
@@ -43,7 +43,7 @@ class Alignment:
     thresholds: Thresholds
     overlap: Overlap
     labels: UnitLabels
-    chance: Chance | None  # what the labels of other images give, if that was asked for
+    chance: Counts | None  # what the labels of other images give, if that was asked for
 
 
 @dataclass(frozen=True)
