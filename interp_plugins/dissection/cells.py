@@ -85,7 +85,7 @@ class CandidateCells(Metric):
         self.units, self.shape = units, shape
         self.add_state("keys", [], dist_reduce_fx="cat")
         self.add_state("corners", [], dist_reduce_fx="cat")
-        self._held = self._kept = 0
+        self._hold(torch.empty(0, dtype=torch.int64), torch.empty(0, 4))
 
     def update(
         self, maps: Float[Tensor, "n u h w"], images: Int[Tensor, " n"], bar: Float[Tensor, " u"] | None = None
@@ -103,8 +103,7 @@ class CandidateCells(Metric):
         self._held += len(found.keys)
         if bar is not None and self._held > GROWTH * self._kept:
             left = self._all().above(bar)
-            self.keys, self.corners = [left.keys], [left.corners]
-            self._held = self._kept = len(left.keys)
+            self._hold(left.keys, left.corners)
 
     def compute(self) -> Cells:
         """All that are left, in the order of the images."""
@@ -117,14 +116,17 @@ class CandidateCells(Metric):
     def reset(self) -> None:
         """Forget everything."""
         super().reset()
-        self._held = self._kept = 0
+        self._hold(torch.empty(0, dtype=torch.int64, device=self.device), torch.empty(0, 4, device=self.device))
+
+    def _hold(self, keys: Tensor, corners: Tensor) -> None:
+        self.keys, self.corners = [keys], [corners]  # a process without images has something to send as well
+        self._held = self._kept = len(keys)
 
     def _all(self) -> Cells:
         keys, corners = (
-            [torch.empty(shape, dtype=dtype, device=self.device), *(state if isinstance(state, list) else [state])]
-            for state, shape, dtype in ((self.keys, 0, torch.int64), (self.corners, (0, 4), torch.float32))
+            state if isinstance(state, Tensor) else torch.cat(state) for state in (self.keys, self.corners)
         )
-        return Cells(torch.cat(keys), torch.cat(corners), self.units, self.shape)
+        return Cells(keys, corners, self.units, self.shape)
 
 
 def cells_of(

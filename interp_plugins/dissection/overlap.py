@@ -171,6 +171,7 @@ class ConceptOverlap(Metric):
             self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("block_keys", [], dist_reduce_fx="cat")
         self.add_state("block_pixels", [], dist_reduce_fx="cat")
+        self._know_no_blocks()
 
     def update(self, lit: Lit, images: Int[Tensor, " n"], labels: Packed) -> None:
         """Add images.
@@ -200,6 +201,15 @@ class ConceptOverlap(Metric):
         blocks = self._by_block() if self.blocks else None
         of = self.vocabulary.category_of.to(self.lit.device)
         return Overlap(self.intersection, self.labelled, self.active, self.lit, self.union, of, blocks)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        self._know_no_blocks()
+
+    def _know_no_blocks(self) -> None:
+        # a process without images has something to send as well
+        self.block_keys, self.block_pixels = ([torch.empty(0, dtype=torch.int64, device=self.device)] for _ in range(2))
 
     def _parts(self, images: Tensor, lit: Tensor) -> Iterator[tuple[int, slice, slice]]:
         """The images cut at the borders of blocks: the block, which of the images, and which of what is lit."""
@@ -244,8 +254,7 @@ class ConceptOverlap(Metric):
     def _by_block(self) -> Blocks:
         u, c = self.units, self.vocabulary.size
         keys, pixels = (
-            torch.cat([torch.empty(0, dtype=torch.int64, device=self.lit.device), *_list(state)])
-            for state in (self.block_keys, self.block_pixels)
+            state if isinstance(state, Tensor) else torch.cat(state) for state in (self.block_keys, self.block_pixels)
         )
         keys, place = keys.unique(return_inverse=True)  # a block may have been shared by several processes
         sums = torch.zeros_like(keys).index_add_(0, place, pixels)
@@ -260,7 +269,3 @@ def blocks_for(images: int) -> int:
 
 def _histogram(keys: Int[Tensor, "*shape"], rows: int, columns: int) -> Int64[Tensor, "rows columns"]:
     return torch.bincount(keys.flatten(), minlength=rows * columns).view(rows, columns)
-
-
-def _list(state: list[Tensor] | Tensor) -> list[Tensor]:
-    return state if isinstance(state, list) else [state]
