@@ -13,10 +13,11 @@ from tqdm.auto import tqdm
 
 from interp_captum.alike import Alike, similarity_of
 from interp_captum.arguments import given
-from interp_captum.inputs import batches_of, labelled, levels, twice
+from interp_captum.inputs import batches_of, labelled, twice
 from interp_captum.layers import Layer, names_of
 from interp_captum.results import Result
 from interp_captum.top_images import Pass
+from interp_plugins.foundation.measuring import levels
 from interp_plugins.foundation.prepare import device_of
 from interp_plugins.neurons import detection as core
 from interp_plugins.neurons.histograms import histogram, select

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from interp_plugins.foundation.measuring import levels
 from interp_plugins.store.dataset import Record
 
 FORM = "a DataLoader or another iterable of tuples (images, labels), or one such tuple"
@@ -68,7 +69,7 @@ def labelled(batches: Iterable[Any], device: torch.device) -> Iterator[Batch]:
         if isinstance(batch, Record):
             raise TypeError("expected real images and their labels, got records of an adversarial set; give them as "
                             "attacked")  # fmt: skip
-        images, labels = _first(batch, 2, "(images, labels)")
+        images, labels = first(batch, 2, "(images, labels)")
         yield Batch(levels(images, device), labels.cpu())
 
 
@@ -82,7 +83,7 @@ def attacked(batches: Iterable[Any], device: torch.device) -> Iterator[Batch]:
         if isinstance(batch, Record):
             adversarial, _, *known = _fields(batch)
             batch = (adversarial, *known)
-        images, labels, *more = _first(batch, 2, "(images, labels)", most=4)
+        images, labels, *more = first(batch, 2, "(images, labels)", most=4)
         yield Batch(levels(images, device), labels.cpu(), *(each.cpu() for each in more))
 
 
@@ -105,7 +106,7 @@ def paired(batches: Iterable[Any], device: torch.device) -> Iterator[Pairs]:
             yield from _grouped([field[:start] for field in records], known, device)
             waiting = [[field[start:] for field in records]]
             continue
-        clean, labels, *rest = _first(batch, 2, "(images, labels, attacked, targets)", most=4)
+        clean, labels, *rest = first(batch, 2, "(images, labels, attacked, targets)", most=4)
         if not rest:
             yield Pairs(levels(clean, device), labels.cpu())
             continue
@@ -123,13 +124,7 @@ def paired(batches: Iterable[Any], device: torch.device) -> Iterator[Pairs]:
         yield from _grouped(records, known, device)
 
 
-def levels(images: Tensor, device: torch.device) -> Tensor:
-    """Images on a device; grey levels become float in [0, 1]."""
-    images = images.to(device)
-    return images.float() / 255 if images.dtype == torch.uint8 else images
-
-
-def _first(batch: Any, least: int, form: str, most: int | None = None) -> list[Tensor]:
+def first(batch: Any, least: int, form: str, most: int | None = None) -> list[Tensor]:
     """The tensors that a batch begins with."""
     parts = list(batch[: most or least]) if isinstance(batch, tuple | list) else [batch]
     if len(parts) < least or not all(isinstance(part, Tensor) for part in parts):

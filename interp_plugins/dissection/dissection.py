@@ -26,7 +26,7 @@ from interp_plugins.dissection.passes import Gathering, Key, Sight, count, shuff
 from interp_plugins.dissection.thresholds import Rule, Thresholds
 from interp_plugins.foundation import check
 from interp_plugins.foundation.concepts import LabelledImages
-from interp_plugins.foundation.measuring import for_measuring
+from interp_plugins.foundation.measuring import for_measuring, levels
 
 BATCH = 64  # images in memory together
 CLEAN, ATTACKED = "clean", "attacked"
@@ -108,7 +108,7 @@ class NetworkDissection:
             ValueError: A name is no layer, its output are no maps, an activation is NaN, or there are too few images.
         """
         device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-        example = images.tensor([0]).to(device).float() / 255
+        example = levels(images.tensor([0]), device)
         sight = Sight(network=for_measuring(model, example), layers=tuple(layers), tile=self.tile)
         shapes = sight.shapes(example)
         kinds = (CLEAN,) if attack is None else (CLEAN, ATTACKED)
@@ -118,7 +118,7 @@ class NetworkDissection:
                 metric.to(device)
         for start in range(0, len(images), BATCH):
             numbers = torch.arange(start, min(start + BATCH, len(images)))
-            some = images.tensor(numbers.tolist()).to(device).float() / 255
+            some = levels(images.tensor(numbers.tolist()), device)
             gathered[CLEAN].update(some, numbers)
             if attack is not None:
                 gathered[ATTACKED].update(attack(some, numbers), numbers, self.bars(gathered[CLEAN]))

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int32, Int64, UInt8
+from jaxtyping import Float, Int32, Int64, UInt8
 from torch import Tensor
 
 SUFFIX = {
@@ -111,8 +111,8 @@ class LabelledImages(Protocol):
     def __len__(self) -> int:
         """How many there are."""
 
-    def tensor(self, numbers: Sequence[int]) -> UInt8[Tensor, "n 3 h w"]:
-        """Some images."""
+    def tensor(self, numbers: Sequence[int]) -> UInt8[Tensor, "n 3 h w"] | Float[Tensor, "n 3 h w"]:
+        """Some images: grey levels, or float in [0, 1]."""
 
     def labels(self, number: int) -> Labels:
         """What is where in one image."""

@@ -1,14 +1,20 @@
-"""What every measurement of a network's units begins with: which layers there are, and a copy to measure with."""
+"""What every measurement of a network's units begins with: images, which layers there are, a copy to measure with."""
 
 import copy
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from interp_plugins.foundation.borrow import borrow
 from interp_plugins.foundation.prepare import CONVOLUTIONS
+
+
+def levels(images: Num[Tensor, "n c h w"], device: torch.device) -> Num[Tensor, "n c h w"]:
+    """Images on a device; grey levels (uint8) become float in [0, 1], others stay what they are."""
+    images = images.to(device)
+    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 def conv_layers(model: nn.Module) -> list[str]:
