@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import attack, attack_memory, exemplars, influence, startup, store, survey, taxonomy
+from benchmarks import attack, attack_memory, dissection, exemplars, influence, startup, store, survey, taxonomy
 
 BENCHMARKS: dict[str, Callable[[list[str]], Any]] = {
     "startup": startup.main,
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[list[str]], Any]] = {
     "exemplars": exemplars.main,
     "influence": influence.main,
     "survey": survey.main,
+    "dissection": dissection.main,
     "store": store.main,
 }
 

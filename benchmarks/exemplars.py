@@ -9,14 +9,9 @@ RunningTopK. CPU times of one thread in interleaved rounds; quote the ratios. FO
 """
 
 import argparse
-import contextlib
-import io
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from importlib import import_module
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -24,7 +19,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from benchmarks import workload
+from benchmarks import dissect_peer, workload
 from benchmarks.measure import Job, Timing, interleave
 from interp_plugins.foundation.measuring import conv_layers, for_measuring
 from interp_plugins.foundation.running import TopK
@@ -61,7 +56,7 @@ def top(scores: Tensor, batch: int) -> dict[str, Job]:
         return kept.values
 
     def theirs() -> Tensor:
-        kept = _dissect("runningstats").RunningTopK(k=k)
+        kept = dissect_peer.module("runningstats").RunningTopK(k=k)
         for some in scores.split(batch):
             kept.add(some)
         values: Tensor = kept.result()[0]
@@ -93,19 +88,10 @@ def _forward(model: nn.Module, images: Tensor, rows: int) -> None:
             model(some)
 
 
-def _dissect(module: str) -> Any:
-    folder = Path(os.environ.get("INTERP_PEERS", "")) / "dissect"
-    if not folder.is_dir():
-        raise FileNotFoundError("no checkout of dissect; name the folder that holds it with --peers")
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    return import_module(f"netdissect.{module}")
-
-
 def _dissect_maxima(model: nn.Module, layers: list[str], images: Tensor, rows: int, *, one_pass: bool) -> Tensor | None:
-    tally, data = _dissect("tally"), torch.utils.data.TensorDataset(images)
-    with _on_cpu(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        watched = _dissect("nethook").InstrumentedModel(model)
+    tally, data = dissect_peer.module("tally"), torch.utils.data.TensorDataset(images)
+    with dissect_peer.quietly():
+        watched = dissect_peer.module("nethook").InstrumentedModel(model)
         watched.retain_layers(layers)
 
         def answers(chosen: list[str], some: Tensor) -> Tensor:
@@ -122,18 +108,6 @@ def _dissect_maxima(model: nn.Module, layers: list[str], images: Tensor, rows: i
             watched.close()
     values, ids = (torch.cat(parts) for parts in zip(*(one.result() for one in found), strict=True))
     return torch.empty_like(values).scatter_(1, ids, values).T  # back in the images' order
-
-
-@contextlib.contextmanager
-def _on_cpu() -> Any:
-    """What dissect moves to a graphics card without asking stays where it is."""
-    before: Callable[..., Tensor] = Tensor.cuda
-    if not torch.cuda.is_available():
-        Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Tensor.cuda = before  # type: ignore[method-assign]
 
 
 def main(words: Sequence[str] | None = None) -> str:
