@@ -16,7 +16,6 @@ from torch import Tensor
 
 from interp_plugins.foundation.concepts import Concept
 from interp_plugins.sources.broden_files import Layers, Pictures, check_names, write_picture, write_tables
-from interp_plugins.sources.marked import MarkedImages
 from interp_plugins.sources.workers import each
 
 
@@ -80,23 +79,6 @@ def write(
     ).folder
 
 
-def write_marked(
-    folder: Path | str,
-    images: MarkedImages,
-    *,
-    min_frequency: int = 1,
-    min_coverage: float = 0,
-    workers: int = 0,
-    watch: Callable[[int], object] = lambda done: None,
-) -> Written:
-    """Write labelled images that are read one by one; see `write_pictures`."""
-    vocabulary = images.vocabulary
-    return write_pictures(
-        folder, _Marked(images), vocabulary.concepts, vocabulary.categories, whole=(),
-        min_frequency=min_frequency, min_coverage=min_coverage, workers=workers, watch=watch,
-    )  # fmt: skip
-
-
 def write_pictures(
     folder: Path | str,
     pictures: Pictures,
@@ -107,7 +89,7 @@ def write_pictures(
     min_frequency: int,
     min_coverage: float,
     workers: int = 0,
-    watch: Callable[[int], object] = lambda done: None,
+    watch: Callable[[int, int], object] = lambda done, of: None,
 ) -> Written:
     """Write labelled images as a Broden directory.
 
@@ -127,7 +109,7 @@ def write_pictures(
         min_frequency: The fewest images a concept must be in.
         min_coverage: The smallest area a concept must have in all images together, in units of an image.
         workers: How many processes read and write; 0 does it here.
-        watch: Is told after each image how many have been counted or written; twice their number is all.
+        watch: Is told how many steps of how many are done: each image is counted, and later written.
 
     Raises:
         ValueError: Nothing is left after the rare concepts are dropped, or a file would have two images' names.
@@ -141,7 +123,7 @@ def write_pictures(
     for done, (numbers, areas) in enumerate(each(partial(_count, pictures), count, workers), start=1):
         frequency[numbers] += 1
         coverage[numbers] += areas
-        watch(done)
+        watch(done, 2 * count)
     common = (frequency >= max(min_frequency, 1)) & (coverage >= min_coverage)
     kept = [concept for category in categories for concept in concepts if concept.category == category]
     kept = [concept for concept in kept if common[concept.number]]
@@ -156,7 +138,7 @@ def write_pictures(
     for done, row in enumerate(each(partial(write_picture, folder, pictures, new, whole), count, workers), start=1):
         if row:
             rows.append(row)
-        watch(count + done)
+        watch(count + done, 2 * count)
     counted = [(concept, int(frequency[concept.number]), float(coverage[concept.number])) for concept in kept]
     write_tables(folder, rows, counted, categories)
     rare = tuple(concept for concept in concepts if concept not in kept)
@@ -174,23 +156,6 @@ class _InMemory:
 
     def layers(self, number: int) -> dict[str, Layers]:
         return {category: masks[number] for category, masks in self._masks.items()}
-
-
-class _Marked:
-    """Images and masks in files; the concepts of one mask may be of several categories."""
-
-    def __init__(self, images: MarkedImages) -> None:
-        self.names: Sequence[str] = [image.rpartition(".")[0] for image in images.ids]
-        self._images = images
-        self._category = images.vocabulary.category_of.numpy()
-
-    def pixels(self, number: int) -> NDArray[np.uint8]:
-        return self._images.image(number)
-
-    def layers(self, number: int) -> dict[str, Layers]:
-        layers = self._images.labels(number).pixels.numpy()
-        category = self._category[layers]
-        return {name: layers * (category == k) for k, name in enumerate(self._images.vocabulary.categories)}
 
 
 def _count(pictures: Pictures, number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -78,13 +78,13 @@ def chosen_of(known: Sequence[str], categories: Sequence[str] | None, folder: Pa
     """The categories that are asked about, in the order of those there are.
 
     Raises:
-        ValueError: None is chosen, or one that is not there.
+        ValueError: None is chosen, or one that is not there, or one of them cannot be a file's name.
     """
-    if categories is None and known:
-        return tuple(known)
     for name in known:  # they become names of files
         if not re.fullmatch(r"[\w -]+", name):
             raise ValueError(f"expected categories of letters, digits, spaces, - and _ in {folder}, got {name!r}")
+    if categories is None and known:
+        return tuple(known)
     strange = [name for name in categories or () if name not in known]
     if strange or not categories:
         raise ValueError(

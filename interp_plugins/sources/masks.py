@@ -1,24 +1,20 @@
 """A folder of images, a folder of masks, and a table of what the masks' numbers mean."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interp_plugins.foundation import check
-from interp_plugins.foundation.concepts import Concept, Vocabulary
 from interp_plugins.sources import decoding
-from interp_plugins.sources.broden_tables import chosen_of
 from interp_plugins.sources.images import cut, resized
 from interp_plugins.sources.layouts import SUFFIXES
-from interp_plugins.sources.marked import KEEP, Layers, MarkedImages, known, meanings
-from interp_plugins.sources.tables import Complain, heard, integer, refuse, rows
+from interp_plugins.sources.legend import read_legend
+from interp_plugins.sources.marked import KEEP, Layers, MarkedImages
+from interp_plugins.sources.tables import Complain, heard, refuse
 
 SIZE = 224
-CATEGORY = "object"  # of concepts for which the table names none
 
 
 class PlainMasks(MarkedImages):
@@ -61,7 +57,7 @@ class PlainMasks(MarkedImages):
     ) -> None:
         check.positive(size=size, limit=1 if limit is None else limit)
         folder, self._size = Path(folder), size
-        self._legend = _read_legend(folder / "labels.csv", categories, complain)
+        self._legend = read_legend(folder / "labels.csv", categories, complain)
         self._files = _pairs(folder, complain)[:limit]
         ids = [image.removeprefix("images/") for image, *_ in self._files]
         half = (size + 1) // 2
@@ -81,59 +77,6 @@ class PlainMasks(MarkedImages):
         concepts = self._legend.concepts(self.folder / mask, shape)
         row, column = _centres(height, width, self._size)
         return concepts[row[:, None], column]
-
-
-@dataclass(frozen=True)
-class _Legend:
-    """What a labels.csv says."""
-
-    vocabulary: Vocabulary
-    meaning: NDArray[np.int32]
-    colours: NDArray[np.uint32] | None  # ascending
-    numbers: NDArray[np.uint16]  # of the colours
-
-    def concepts(self, mask: Path, shape: tuple[int, int]) -> Layers:
-        if self.colours is None:
-            return known(decoding.numbers(mask, shape), self.meaning, mask, "labels.csv")
-        found = decoding.colours(mask, shape)
-        place = np.searchsorted(self.colours, found).clip(max=len(self.colours) - 1)
-        if (strange := self.colours[place] != found).any():
-            red, green, blue = int(found[strange][0]).to_bytes(3, "little")
-            raise ValueError(f"expected colours of labels.csv in the mask {mask}, got #{red:02x}{green:02x}{blue:02x}")
-        return known(self.numbers[place], self.meaning, mask, "labels.csv")
-
-
-def _read_legend(path: Path, categories: Sequence[str] | None, complain: Complain) -> _Legend:
-    names, kinds, colours = dict[int, str](), dict[int, str](), dict[int, int]()
-    for where, row in rows(path, ("number", "name"), complain):
-        with heard(complain):
-            number = integer(row["number"], "number", where, least=0)
-            if number in names:
-                raise ValueError(f"expected each number once in {path}, got {number} again in {where}")
-            if row.get("color"):
-                colours[_colour(row["color"], where)] = number
-            names[number], kinds[number] = row["name"].strip(), (row.get("category") or CATEGORY).strip()
-    named = sorted(number for number, name in names.items() if name)
-    if not named:
-        raise ValueError(f"expected numbers with names in {path}, got none")
-    chosen = chosen_of(tuple(dict.fromkeys(kinds[number] for number in named)), categories, path.parent)
-    up = int(0 in named)  # concepts count from 1
-    asked = [number for number in named if kinds[number] in chosen]
-    vocabulary = Vocabulary(tuple(Concept(number + up, names[number], kinds[number]) for number in asked), chosen)
-    meaning = meanings({0, *names}, {number: number + up for number in asked})
-    order = sorted(colours)
-    return _Legend(
-        vocabulary,
-        meaning,
-        np.array(order, np.uint32) if order else None,
-        np.array([colours[colour] for colour in order], np.uint16),
-    )
-
-
-def _colour(text: str, where: str) -> int:
-    if not re.fullmatch("#[0-9a-fA-F]{6}", text.strip()):
-        raise ValueError(f"expected a color such as #4080c0 in {where}, got {text!r}")
-    return int.from_bytes(bytes.fromhex(text.strip()[1:]), "little")
 
 
 def _pairs(folder: Path, complain: Complain) -> list[tuple[str, ...]]:

@@ -5,6 +5,8 @@ from typing import Any, Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
+from interp_plugins.foundation.processor import cores
+
 T = TypeVar("T")
 
 
@@ -14,11 +16,12 @@ def each(work: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
     Args:
         work: Reads one of something; a method or a function of a module, so that it can be sent.
         count: How many there are.
-        workers: How many processes work; 0 works here, when it is needed.
+        workers: How many processes work, at most one a core; 0 works here, when it is needed.
 
     Raises:
         OSError, ValueError: What `work` raised.
     """
+    workers = min(workers, cores())
     for result, fault in DataLoader(_Work(work, count), batch_size=None, num_workers=workers, collate_fn=_unchanged):
         if fault is not None:
             raise fault
