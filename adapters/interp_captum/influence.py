@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from interp_captum.arguments import as_tuple, given, with_rows
-from interp_captum.inputs import levels
 from interp_captum.layers import Layer, is_one, names_of
 from interp_captum.results import Result
 from interp_captum.targets import classes_for
+from interp_plugins.foundation.measuring import levels
 from interp_plugins.foundation.prepare import device_of
 from interp_plugins.neurons import influence as core
 
