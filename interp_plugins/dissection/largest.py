@@ -7,6 +7,7 @@ a value came from is not kept: thresholds do not ask.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float32
 from torch import Tensor
@@ -41,8 +42,8 @@ class LargestValues:
 
     def __init__(self, k: int, values: Float32[Tensor, "u _"]) -> None:
         kept = largest_values([values], k)
-        self.k, self._limit = k, k + max(k // 2, SPARE)
-        self.values = kept.new_full((len(kept), self._limit + ROWS), -torch.inf)
+        self.k, self._limit = k, places_for(k) - ROWS
+        self.values = kept.new_full((len(kept), places_for(k)), -torch.inf)
         self.values[:, :k] = kept
         self._used = (kept > -torch.inf).sum(1)
         self.bar = kept[:, 0].clone()
@@ -54,13 +55,15 @@ class LargestValues:
 
     def _take(self, rows: Tensor) -> None:
         u, places = self.values.shape
-        chosen = where_true(rows > self.bar)
-        unit, order = divided(chosen, u)[1].sort(stable=True)
+        chosen = where_true(_larger(rows, self.bar))
+        unit = divided(chosen, u)[1]
+        order = _by_unit(unit, u)
+        unit, chosen = unit.index_select(0, order), chosen.index_select(0, order)
         came = torch.bincount(unit, minlength=u)
         # the first free place of each unit, less the values that stand before the unit's own in this order
         start = torch.arange(u, device=unit.device) * places + self._used + came - came.cumsum(0)
         place = start.index_select(0, unit) + torch.arange(len(unit), device=unit.device)
-        values = rows.reshape(-1).index_select(0, chosen.index_select(0, order)) + 0.0  # the sum makes -0 a 0
+        values = rows.reshape(-1).index_select(0, chosen) + 0.0  # the sum makes -0 a 0
         self.values.view(-1).scatter_(0, place, values)
         self._used += came
         full = where_true(self._used > self._limit)
@@ -75,6 +78,11 @@ class LargestValues:
         self.values[units, self.k : longest] = -torch.inf
         self._used[units] = self.k
         self.bar[units] = kept[:, 0]
+
+
+def places_for(k: int) -> int:
+    """How many values there is room for, for each unit."""
+    return k + max(k // 2, SPARE) + ROWS
 
 
 def largest_values(parts: Sequence[Float32[Tensor, "_ _"]], k: int) -> Float32[Tensor, "u k"]:
@@ -98,3 +106,16 @@ def largest_values(parts: Sequence[Float32[Tensor, "_ _"]], k: int) -> Float32[T
         some = slice(start, start + UNITS)
         kept[some] = k_largest(torch.cat([part[some] for part in held], 1), k)
     return kept
+
+
+def _larger(rows: Tensor, bar: Tensor) -> Tensor:
+    if rows.device.type == "cpu":  # in numpy it takes less than half the time
+        return torch.from_numpy(np.greater(rows.numpy(), bar.numpy()))
+    return rows > bar
+
+
+def _by_unit(unit: Tensor, u: int) -> Tensor:
+    """The order that brings together what is of one unit."""
+    if unit.device.type == "cpu":  # in numpy, and of small integers, it takes a tenth of the time
+        return torch.from_numpy(np.argsort(unit.numpy().astype(np.min_scalar_type(u)), kind="stable"))
+    return unit.argsort()

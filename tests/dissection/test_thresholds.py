@@ -1,51 +1,17 @@
 import copy
-import os
 import pickle
-import socket
 import warnings
-from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import two_processes
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import distributed, multiprocessing
+from thresholds_world import POSITIONS, RULES, SHARES, H, N, W, bits, layer, share_of, slowly, streamed
 
-from interp_plugins.dissection.thresholds import Rank, UnitThresholds, above
-
-N, H, W = 200, 5, 4
-POSITIONS = N * H * W
-RULES = ("exact", "netdissect")
-
-
-def layer(n=N, seed=0):
-    """Maps with ties, minus zeros, a dead unit (3) and one stuck at 6 (4)."""
-    maps = torch.randn(n, 6, H, W, generator=torch.Generator().manual_seed(seed))
-    maps[:, 1] = maps[:, 1].relu()
-    maps[:, 2] = (maps[:, 2] * 2).round() / 2
-    maps[:, 3], maps[:, 4] = 0, (maps[:, 4] + 8).clamp_max(6)
-    maps[:, 5] = -(maps[:, 5] < 2).float() * 0  # -0 and 0
-    return maps.to(memory_format=torch.channels_last)
-
-
-def streamed(maps, parts, metric):
-    for part in parts:
-        metric.update(maps[part], torch.arange(len(maps))[part])
-    return metric
-
-
-def slowly(maps, share, rule):
-    """By sorting everything in float64, and by numpy."""
-    columns = maps.permute(0, 2, 3, 1).flatten(0, 2).double().numpy()
-    if rule == "netdissect":
-        return np.quantile(columns, 994 / 999, axis=0)
-    return np.sort(columns, axis=0)[::-1][int(Fraction(str(share)) * len(columns))]
-
-
-def bits(thresholds):
-    return (thresholds.value.view(torch.int64).tolist(), thresholds.highest.view(torch.int32).tolist())
+from interp_plugins.dissection.ranks import Rank, above
+from interp_plugins.dissection.thresholds import UnitThresholds
 
 
 def test_one_of_eight_by_hand():
@@ -233,33 +199,19 @@ def test_ranks_of_small_sets_stay_inside():
     assert Rank.of(2, 0.9, "netdissect").places == (1, 0)
 
 
-SHARES = [(range(37), range(37, N)), (range(N), range(0))]  # of each process
-
-
-def _one_of_two(rank, folder, port):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", rank=rank, world_size=2)
+def _one_of_two(rank):
     found = []
     for shares in SHARES:
-        share = shares[rank]
-        parts = [slice(start, min(start + 16, share.stop)) for start in share[::16]]
         for rule in RULES:
-            metric = streamed(layer(), parts, UnitThresholds(POSITIONS, rule=rule))
+            metric = streamed(layer(), share_of(rank, shares), UnitThresholds(POSITIONS, rule=rule))
             found.append(bits(metric.compute()))
             metric._computed = None  # a second sync must not count anything twice
             found.append(bits(metric.compute()))
-    torch.save(found, Path(folder) / f"{rank}.pt")
-    distributed.destroy_process_group()
+    return found
 
 
 @pytest.mark.slow
 def test_two_processes_with_unequal_shares_or_none_give_the_bits_of_one(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(_one_of_two, (str(tmp_path), port), nprocs=2)
     whole = [bits(streamed(layer(), [slice(None)], UnitThresholds(POSITIONS, rule=rule)).compute()) for rule in RULES]
     expected = [whole[0], whole[0], whole[1], whole[1]] * len(SHARES)
-    for rank in range(2):
-        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == expected
+    assert two_processes.run(_one_of_two, tmp_path) == [expected, expected]
