@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 PICTURES = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MASKS = ("PNG",)
@@ -172,4 +172,6 @@ def _named(what: str, path: Path) -> Iterator[None]:
         zlib.error,
         Image.DecompressionBombError,
     ) as error:
-        raise ValueError(f"cannot read the {what} {path} ({error}); repair it") from error
+        # Pillow's own words for this hold an address in memory, another one each time.
+        reason = "not in a format it may have" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"cannot read the {what} {path} ({reason}); repair it") from error

@@ -5,11 +5,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from interp_plugins.foundation.concepts import Concept, LabelledImages
-from interp_plugins.sources import broden, scenes
+from interp_plugins.sources import broden, decoding, scenes
 from interp_plugins.sources.labelled import Broden, open_labelled
+from interp_plugins.sources.tables import heard
 
 
 @pytest.fixture(scope="module")
@@ -350,6 +353,26 @@ def test_a_file_that_cannot_be_decoded(small, broken):
     path.write_bytes(path.read_bytes()[:45] if broken is None else broken)
     with pytest.raises(ValueError, match=r"cannot read the mask .*b_object.png .*; repair it"):
         open_labelled(small).labels(1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=4), st.integers(0, 10**6))
+def test_a_mask_with_any_broken_bytes_is_read_or_refused_by_name(bytes_of_a_mask, changes, length):
+    path, sound = bytes_of_a_mask
+    broken = bytearray(sound)
+    for place, value in changes:
+        broken[place % len(sound)] = value
+    path.write_bytes(broken[: length % (2 * len(sound))])
+    refused = []
+    with heard(refused.append):
+        assert decoding.red_green(path, (16, 16)).shape == (16, 16)
+    assert all(str(path) in str(fault) for fault in refused)
+
+
+@pytest.fixture(scope="module")
+def bytes_of_a_mask(tmp_path_factory):
+    path = tmp_path_factory.mktemp("broken") / "mask.png"
+    put_mask(path, np.arange(256).reshape(16, 16))
+    return path, path.read_bytes()
 
 
 @pytest.mark.parametrize("column", ["image", "object"])
