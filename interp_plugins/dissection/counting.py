@@ -9,6 +9,7 @@ Not all activations need counting: what is below the upper half of the rank so f
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,13 +17,14 @@ from jaxtyping import Float, Float32, Int, Int64
 from torch import Tensor
 from torchmetrics import Metric
 
-from interp_plugins.dissection.largest import ROWS, UNITS
+from interp_plugins.dissection.largest import UNITS
 from interp_plugins.dissection.ranks import Rank, Rule
 from interp_plugins.dissection.thresholds import Thresholds, activations, check_count
-from interp_plugins.foundation.running import divided, from_ordered, to_ordered, where_true
+from interp_plugins.foundation.running import divided, from_ordered, to_ordered, where_larger, where_true
 
 BINS = 2**16  # values of half the bits
 HALF = BINS // 2  # what makes the upper half, which has a sign, a place from 0
+TOGETHER = 2**18  # activations looked at together: few enough to stay in a processor's cache
 GROWTH = 1.25  # of the positions seen, before the rank so far is looked for again
 
 
@@ -58,11 +60,6 @@ class Bins:
     def lowest(self) -> Float32[Tensor, "u b"]:
         """The smallest float of each bin."""
         return _edge(self.number, 0)
-
-    @property
-    def last(self) -> Float32[Tensor, "u b"]:
-        """The largest float of each bin."""
-        return _edge(self.number, BINS - 1)
 
 
 class CoarseCounts(Metric):
@@ -111,10 +108,8 @@ class CoarseCounts(Metric):
         if not len(rows):
             return
         self.highest = torch.maximum(self.highest, rows.amax(0) + 0.0)  # the sum makes -0 a 0
-        for some in rows.split(ROWS):
-            chosen = where_true(some >= self.floor)
-            bits = to_ordered(some.reshape(-1).index_select(0, chosen))
-            _count(self.counts, divided(chosen, self.units)[1], (bits >> 16).long() + HALF)
+        for unit, values in _reaching(rows, self.floor):
+            _count(self.counts, unit, (to_ordered(values) >> 16).long() + HALF)
         before, now = int(self.count), int(self.count) + len(rows)
         self.count += len(rows)
         if now > self.rank.place and _grew(max(before, self.rank.place), now):
@@ -165,13 +160,13 @@ class FineCounts(Metric):
 
     def update(self, maps: Float[Tensor, "n u h w"], images: Int[Tensor, " n"]) -> None:
         """Take in the maps of some images, the same as in the first pass."""
-        units = len(self.counts)
-        rows = activations(maps, images, units)
-        for some in rows.split(ROWS):
-            for place, (lowest, last) in enumerate(zip(self.bins.lowest.T, self.bins.last.T, strict=True)):
-                chosen = where_true((some >= lowest) & (some <= last))
-                bits = to_ordered(some.reshape(-1).index_select(0, chosen))
-                _count(self.counts[:, place], divided(chosen, units)[1], (bits & (BINS - 1)).long())
+        rows = activations(maps, images, len(self.counts))
+        for unit, values in _reaching(rows, self.bar):  # the bin of a rank's second place is the first's or higher
+            bits = to_ordered(values)
+            upper, lower = (bits >> 16).long() + HALF, (bits & (BINS - 1)).long()
+            for place, number in enumerate(self.bins.number.T):
+                inside = where_true(upper == number[unit])
+                _count(self.counts[:, place], unit[inside], lower[inside])
         self.count += len(rows)
 
     @property
@@ -196,6 +191,14 @@ class FineCounts(Metric):
         found = [_at(counts, within)[0] for counts, within in zip(self.counts.unbind(1), bins.within.T, strict=True)]
         values = [_edge(number, lower) for number, lower in zip(bins.number.T, found, strict=True)]
         return Thresholds(bins.rank.between(values), bins.highest, bins.positions)
+
+
+def _reaching(rows: Tensor, lowest: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Values that are not below the lowest (u,) that count, some at a time, with their units."""
+    below, units = torch.nextafter(lowest, torch.full_like(lowest, -torch.inf)), rows.shape[1]
+    for some in rows.split(-(-TOGETHER // units)):
+        chosen = where_larger(some, below)
+        yield divided(chosen, units)[1], some.reshape(-1).index_select(0, chosen)
 
 
 def _count(counts: Tensor, unit: Tensor, bin: Tensor) -> None:

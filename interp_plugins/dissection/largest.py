@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from interp_plugins.foundation.running import divided, k_largest, where_true
+from interp_plugins.foundation.running import divided, k_largest, where_larger, where_true
 
 ROWS = 512  # positions looked at together: few enough to stay in a processor's cache
 UNITS = 64  # sought together: bounds the copies made
@@ -55,7 +55,7 @@ class LargestValues:
 
     def _take(self, rows: Tensor) -> None:
         u, places = self.values.shape
-        chosen = where_true(_larger(rows, self.bar))
+        chosen = where_larger(rows, self.bar)
         unit = divided(chosen, u)[1]
         order = _by_unit(unit, u)
         unit, chosen = unit.index_select(0, order), chosen.index_select(0, order)
@@ -106,12 +106,6 @@ def largest_values(parts: Sequence[Float32[Tensor, "_ _"]], k: int) -> Float32[T
         some = slice(start, start + UNITS)
         kept[some] = k_largest(torch.cat([part[some] for part in held], 1), k)
     return kept
-
-
-def _larger(rows: Tensor, bar: Tensor) -> Tensor:
-    if rows.device.type == "cpu":  # in numpy it takes less than half the time
-        return torch.from_numpy(np.greater(rows.numpy(), bar.numpy()))
-    return rows > bar
 
 
 def _by_unit(unit: Tensor, u: int) -> Tensor:
