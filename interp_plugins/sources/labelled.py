@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from interp_plugins.foundation import check
 from interp_plugins.sources import broden_tables, decoding
 from interp_plugins.sources.images import cut
-from interp_plugins.sources.marked import KEEP, Layers, MarkedImages, known, meanings
+from interp_plugins.sources.marked import KEEP, Layers, MarkedImages
 from interp_plugins.sources.masks import SIZE, PlainMasks
+from interp_plugins.sources.meanings import Meanings
 from interp_plugins.sources.tables import Complain, refuse
 
 
@@ -101,7 +102,7 @@ class Broden(MarkedImages):
                 "leave the size away"
             )
         self._size, self._entries = size, labelled[:limit]
-        self._meaning = meanings({0, *numbers}, {number: number for number in self._asked})
+        self._meanings = Meanings({0, *numbers}, {number: number for number in self._asked}, "label.csv")
         super().__init__(
             folder / "images",
             vocabulary,
@@ -132,7 +133,7 @@ class Broden(MarkedImages):
     def layer(self, number: int, mask: str) -> Layers:
         """The concepts in one of an image's masks, (h, w)."""
         path = self.path(mask)
-        return known(decoding.red_green(path, self.mask_size), self._meaning, path, "label.csv")
+        return self._meanings.concepts(decoding.red_green(path, self.mask_size), path)
 
     def whole(self, number: int) -> tuple[int, ...]:
         """The concepts of a whole image."""

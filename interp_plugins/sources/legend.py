@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from interp_plugins.foundation.concepts import Concept, Vocabulary
 from interp_plugins.sources import decoding
 from interp_plugins.sources.broden_tables import chosen_of
-from interp_plugins.sources.marked import Layers, known, meanings
+from interp_plugins.sources.marked import Layers
+from interp_plugins.sources.meanings import Meanings
 from interp_plugins.sources.tables import Complain, heard, integer, refuse, rows
 
 CATEGORY = "object"  # of concepts for which the table names none
@@ -24,15 +25,14 @@ class Legend:
     Args:
         path: Where it is.
         vocabulary: The concepts that are asked about.
-        meaning: What stored numbers stand for, of `marked.meanings`.
+        meanings: What stored numbers stand for.
         colours: Those by which masks are read, ascending; None where masks store numbers.
         numbers: What each colour stands for.
     """
 
     path: Path
-
     vocabulary: Vocabulary
-    meaning: NDArray[np.int32]
+    meanings: Meanings
     colours: NDArray[np.uint32] | None
     numbers: NDArray[np.uint16]
 
@@ -44,15 +44,13 @@ class Legend:
             ValueError: It cannot be read, is of another shape, or holds what the table does not list.
         """
         if self.colours is None:
-            return known(decoding.numbers(mask, shape), self.meaning, mask, self.path.name)
+            return self.meanings.concepts(decoding.numbers(mask, shape), mask)
         found = decoding.colours(mask, shape)
         place = np.searchsorted(self.colours, found).clip(max=len(self.colours) - 1)
         if (strange := self.colours[place] != found).any():
-            red, green, blue = int(found[strange][0]).to_bytes(3, "little")
-            raise ValueError(
-                f"expected colours of {self.path.name} in the mask {mask}, got #{red:02x}{green:02x}{blue:02x}"
-            )
-        return known(self.numbers[place], self.meaning, mask, self.path.name)
+            colour = int(found[strange][0]).to_bytes(3, "little").hex()
+            raise ValueError(f"expected colours of {self.path.name} in the mask {mask}, got #{colour}")
+        return self.meanings.concepts(self.numbers[place], mask)
 
 
 def read_legend(path: Path, categories: Sequence[str] | None, complain: Complain = refuse) -> Legend:
@@ -92,12 +90,12 @@ def read_legend(path: Path, categories: Sequence[str] | None, complain: Complain
         raise ValueError(f"expected numbers up to 65534 in {path} where 0 is named, got {named[-1]}")
     asked = [number for number in named if kinds[number] in chosen]
     vocabulary = Vocabulary(tuple(Concept(number + up, names[number], kinds[number]) for number in asked), chosen)
-    meaning = meanings({0, *names}, {number: number + up for number in asked})
+    meanings = Meanings({0, *names}, {number: number + up for number in asked}, path.name)
     order = sorted(colours)
     return Legend(
         path,
         vocabulary,
-        meaning,
+        meanings,
         np.array(order, np.uint32) if order else None,
         np.array([colours[colour] for colour in order], np.uint16),
     )

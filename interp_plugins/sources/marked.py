@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -150,33 +150,6 @@ class MarkedImages(ABC):
         if number not in self._kept and decoded[0].nbytes <= self._room:
             self._room -= decoded[0].nbytes
             self._kept[number] = decoded
-
-
-def meanings(known: Iterable[int], concepts: Mapping[int, int]) -> NDArray[np.int32]:
-    """A table from what masks store to concepts: -1 for numbers that are not known, 0 for those nobody asked about."""
-    table = np.full(decoding.BLUE, -1, np.int32)
-    table[list(known)] = 0
-    table[list(concepts)] = list(concepts.values())
-    return table
-
-
-def known(stored: decoding.Numbers, meaning: NDArray[np.int32], mask: Path, table: str) -> Layers:
-    """The concepts for which a mask's numbers stand.
-
-    Args:
-        stored: Numbers below 65 536.
-        meaning: What they mean, of `meanings`.
-        mask: Where they were stored.
-        table: What lists the known ones.
-
-    Raises:
-        ValueError: A number is not known.
-    """
-    concepts = meaning.take(stored)
-    if concepts.min() < 0:
-        strange = ", ".join(map(str, np.unique(stored[concepts < 0])[:5].tolist()))
-        raise ValueError(f"expected numbers of {table} in the mask {mask}, got {strange}")
-    return concepts.astype(np.uint16)
 
 
 def _labels(decoded: Decoded) -> Labels:
