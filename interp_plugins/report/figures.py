@@ -6,9 +6,11 @@ They use matplotlib's own objects, never pyplot: nothing global is touched, and 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from typing import cast
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.gridspec import SubplotSpec
 
 from interp_plugins.report.page import Figure
 from interp_plugins.report.results import Row
@@ -103,6 +105,23 @@ def dress(axes: Axes, palette: Palette) -> None:
     axes.tick_params(length=0, colors=palette.soft)
     axes.xaxis.label.set_color(palette.soft)
     axes.yaxis.label.set_color(palette.soft)
+
+
+def split(axes: Axes, palette: Palette, heights: tuple[float, float], apart: float = 0.05) -> tuple[Axes, Axes]:
+    """The axes made less high, and others below them.
+
+    Args:
+        axes: From `draw`.
+        palette: Of the theme.
+        heights: Of both, up to a factor.
+        apart: The gap, in mean heights.
+    """
+    spec = cast("SubplotSpec", axes.get_subplotspec())
+    parts = spec.subgridspec(2, 1, height_ratios=heights, hspace=apart)
+    axes.set_subplotspec(parts[0])
+    below = axes.figure.add_subplot(parts[1])
+    dress(below, palette)
+    return axes, below
 
 
 def _png(paint: Callable[[Axes, Palette], None], palette: Palette, height: float) -> bytes:

@@ -13,18 +13,17 @@ What is undefined is left out of every mean and counted.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.gridspec import SubplotSpec
 from torch import Tensor
 
 from interp_plugins.neurons.averages import Average, Curve, average, binned
 from interp_plugins.neurons.consistency import Consistency
-from interp_plugins.report.figures import Palette, draw, dress
+from interp_plugins.report.figures import Palette, draw, split
 from interp_plugins.report.page import Figure, Table
 
 CEILING = "ceiling"
@@ -64,7 +63,7 @@ def agreement(curves: Mapping[str, Curve], *, alt: str, caption: str = "") -> Fi
     units = np.max([curve.counts.cpu().numpy() for curve in curves.values()], 0)
 
     def paint(axes: Axes, palette: Palette) -> None:
-        axes, below = _split(axes, palette, (4, 1))
+        axes, below = split(axes, palette, (4, 1))
         lines = [name for name in curves if name != CEILING]
         for name, curve in curves.items():
             means = curve.means.cpu().numpy()
@@ -240,13 +239,3 @@ def _style(number: int, palette: Palette) -> dict[str, Any]:
     first, colour = number < 2, (palette.accent, palette.target)[number % 2]
     mark = {"marker": "os"[number % 2], "markersize": 6, "markerfacecolor": colour if first else "none"}
     return {"color": colour, "linewidth": 2.2 if first else 1.3, "linestyle": "-" if first else ":", **mark}
-
-
-def _split(axes: Axes, palette: Palette, heights: tuple[int, int]) -> tuple[Axes, Axes]:
-    """The axes made less high, and others below them."""
-    spec = cast("SubplotSpec", axes.get_subplotspec())
-    parts = spec.subgridspec(2, 1, height_ratios=heights, hspace=0.05)
-    axes.set_subplotspec(parts[0])
-    below = axes.figure.add_subplot(parts[1])
-    dress(below, palette)
-    return axes, below
