@@ -61,6 +61,11 @@ class Bins:
         """The smallest float of each bin."""
         return _edge(self.number, 0)
 
+    def to(self, device: torch.device) -> "Bins":
+        """The same on a device."""
+        number, held, within = (part.to(device) for part in (self.number, self.held, self.within))
+        return Bins(number, held, within, self.highest.to(device), self.positions, self.rank)
+
 
 class CoarseCounts(Metric):
     """The first pass: counts activations by the upper half of their bits.
@@ -160,11 +165,11 @@ class FineCounts(Metric):
 
     def update(self, maps: Float[Tensor, "n u h w"], images: Int[Tensor, " n"]) -> None:
         """Take in the maps of some images, the same as in the first pass."""
-        rows = activations(maps, images, len(self.counts))
+        rows, bins = activations(maps, images, len(self.counts)), self.bins.to(self.device)
         for unit, values in _reaching(rows, self.bar):  # the bin of a rank's second place is the first's or higher
             bits = to_ordered(values)
             upper, lower = (bits >> 16).long() + HALF, (bits & (BINS - 1)).long()
-            for place, number in enumerate(self.bins.number.T):
+            for place, number in enumerate(bins.number.T):
                 inside = where_true(upper == number[unit])
                 _count(self.counts[:, place], unit[inside], lower[inside])
         self.count += len(rows)
@@ -172,7 +177,7 @@ class FineCounts(Metric):
     @property
     def bar(self) -> Float32[Tensor, " u"]:
         """What the thresholds cannot be below."""
-        return self.bins.lowest[:, 0]
+        return self.bins.lowest[:, 0].to(self.device)
 
     def compute(self) -> Thresholds:
         """The thresholds, over all processes.
@@ -180,7 +185,7 @@ class FineCounts(Metric):
         Raises:
             ValueError: Other than the first pass's positions have come, or other maps.
         """
-        bins = self.bins
+        bins = self.bins.to(self.device)
         check_count(int(self.count), bins.positions)
         different = (self.counts.sum(2) != bins.held).any(1).nonzero()
         if len(different):
