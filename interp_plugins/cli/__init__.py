@@ -40,6 +40,7 @@ COMMANDS = {
     "doctor": "Check this machine and say how to repair what is not right.",
     "attack": "Make, check, export and show adversarial sets.",
     "neurons": "Measure what a network's neurons mean, and whether they still do under attack.",
+    "dissect": "Find the concepts that a network's units point at, and what an attack takes of them.",
 }
 
 GROUPS = {
@@ -53,6 +54,12 @@ GROUPS = {
         "run": "Measure every unit of a network on real and on attacked images.",
         "trace": "Draw which units carried the decision about an image, and what they stand for.",
         "detect": "Tell attacked images from clean ones by what the units say of them.",
+    },
+    "dissect": {
+        "run": "Find the concept that each unit points at, on clean and on attacked images.",
+        "show": "Draw the images that excite a unit most, and the region it lights in each.",
+        "check": "Read every file of labelled images, and name each fault.",
+        "convert": "Write images and masks in the layout of Broden.",
     },
 }
 

@@ -7,9 +7,11 @@ phase it says only what sums up and how a shard is looked at: shares, locks, bar
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 import typer
@@ -18,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from torchmetrics import Metric
 
-from interp_plugins.cli.launching import launch, processes_for, termination_interrupts
+from interp_plugins.cli.launching import device_for, launch, processes_for, termination_interrupts
 from interp_plugins.foundation.distributed import Place
 from interp_plugins.store.lock import hold
 from interp_plugins.store.work import Progress, WorkFolder
@@ -27,6 +29,16 @@ INTERRUPTED = 4
 PAUSE = 0.5  # seconds between two looks at how far the others are
 
 F = TypeVar("F", bound=WorkFolder[Any])
+L = TypeVar("L", bound="Loaded")
+
+
+@runtime_checkable
+class Loaded(Protocol):
+    """What a command has loaded."""
+
+    @property
+    def manifest(self) -> Any:
+        """All that decides the result."""
 
 
 @runtime_checkable
@@ -43,7 +55,7 @@ class Pass(Protocol):
 
 @runtime_checkable
 class Given(Protocol):
-    """What the commands' requests have in common."""
+    """What the commands' requests have in common; `dissect run --help` says what each means."""
 
     @property
     def out(self) -> Path:
@@ -52,6 +64,10 @@ class Given(Protocol):
     @property
     def processes(self) -> str:
         """How many."""
+
+    @property
+    def device(self) -> str:
+        """Where the network runs."""
 
     @property
     def resume(self) -> bool:
@@ -68,21 +84,63 @@ class Given(Protocol):
         """The command that goes on."""
 
 
-@contextmanager
-def resumable(given: Given, kind: type[WorkFolder[Any]]) -> Iterator[None]:
-    """Do work; an interruption, by Ctrl-C, SIGTERM or of a process among several, says how to go on.
+@dataclass(frozen=True, kw_only=True)
+class Command(Generic[F, L]):
+    """What one command does in its phases; L is what it has loaded.
+
+    Args:
+        words: Of the command, such as ("neurons", "run").
+        kind: Of the work.
+        load: Loads what was asked for onto a device; in a process that another one started, quietly.
+        start: A pass of a phase that has seen nothing.
+        prepare: What is done once before a phase, by the process that the others wait for.
+        finish: What becomes of it all once every phase is done.
+        tell: Says what a finished one holds.
+    """
+
+    words: tuple[str, ...]
+    kind: type[F]
+    load: Callable[[torch.device, bool], L]
+    start: Callable[[str, L, F], Pass]
+    prepare: Callable[[str, L, F], None] = lambda phase, loaded, folder: None
+    finish: Callable[[L, F], None]
+    tell: Callable[[], None]
+
+
+def run(given: Given, command: Command[F, L]) -> None:
+    """Do what was asked for; an interruption, by Ctrl-C, SIGTERM or of a process among several, says how to go on.
 
     Raises:
-        typer.Exit: Interrupted (code 4).
+        typer.Exit: Interrupted (code 4), or another process has failed and said why.
+        ValueError: An input, or the work that is there, is not as expected.
+        OSError: The folder cannot be written.
     """
     try:
         with termination_interrupts():
             torch.set_num_threads(1)  # speed comes from processes
-            yield
+            _run(given, command)
     except KeyboardInterrupt as error:
         if given.worker is None:
-            typer.echo(f"interp-plugins: {_interrupted(given, kind, str(error))}", err=True)
+            typer.echo(f"interp-plugins: {_interrupted(given, command.kind, str(error))}", err=True)
         raise typer.Exit(INTERRUPTED) from error
+
+
+def _run(given: Given, command: Command[F, L]) -> None:
+    place = Place.here() if given.worker else Place()
+    device = device_for(given.device, place)
+    loaded = command.load(device, given.worker is not None)
+    if given.worker is not None:
+        folder = command.kind.open(given.out)
+        share(folder, given.worker, place, partial(command.start, given.worker, loaded, folder), device)
+        return
+    folder = begin(given, command.kind, loaded.manifest)
+    if not folder.finished:
+        for phase in folder.manifest.shards:
+            command.prepare(phase, loaded, folder)
+            do(given, folder, phase, partial(command.start, phase, loaded, folder), device, command.words)
+        command.finish(loaded, folder)
+    folder.clear()
+    command.tell()
 
 
 def begin(given: Given, kind: type[F], manifest: Any) -> F:

@@ -5,6 +5,7 @@ labels are decoded once for clean and attacked images, for all layers, and for w
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -76,6 +77,15 @@ def _maps(layer: str, output: Tensor, rows: int) -> Tensor:
     return output
 
 
+@contextmanager
+def located(layer: str) -> Iterator[None]:
+    """Name the layer in what the body says is wrong with its maps."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"layer {layer!r}: {error}") from error
+
+
 class Gathering:
     """The first half, for one kind of images: what their thresholds are, and which cells may lie above them.
 
@@ -116,13 +126,17 @@ class Gathering:
             ValueError: An activation is NaN.
         """
         for span, maps in self.sight.maps(images):
-            for layer, found in maps.items():
-                try:
-                    self.thresholds[layer].update(found, numbers[span])
-                except ValueError as error:
-                    raise ValueError(f"layer {layer!r}: {error}") from error
-                bar = (clean or self).thresholds[layer].bar
-                self.cells[layer].update(found, numbers[span], bar)
+            self.add(maps, numbers[span], clean)
+
+    def add(
+        self, maps: Mapping[str, Float[Tensor, "n _ _ _"]], numbers: Int[Tensor, " n"], clean: "Gathering | None" = None
+    ) -> None:
+        """Take in maps of each layer that are there already; otherwise as `update`."""
+        for layer, found in maps.items():
+            with located(layer):
+                self.thresholds[layer].update(found, numbers)
+            bar = (clean or self).thresholds[layer].bar
+            self.cells[layer].update(found, numbers, bar)
 
 
 def shuffles(images: int, permutations: int, seed: int) -> list[list[int]]:

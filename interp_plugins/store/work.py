@@ -9,7 +9,7 @@ to their last bits.
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from time import monotonic
@@ -121,14 +121,20 @@ class WorkFolder(Generic[M]):
         done = self.done(phase)
         return [number for number in range(self.manifest.shards[phase]) if number not in done]
 
+    def parts(self, phase: str, name: str) -> Iterator[dict[str, Tensor]]:
+        """The states of one metric, as each file holds them."""
+        for path in self._states(phase):
+            with safe_open(path, "pt") as file:
+                here = [key for key in file.keys() if key.startswith(f"{name}/")]  # noqa: SIM118
+                yield {key.removeprefix(f"{name}/"): file.get_tensor(key) for key in here}
+
     def merged(self, phase: str, metrics: Mapping[str, Metric]) -> None:
         """Add all that the files hold to metrics."""
-        for path in self._states(phase):
-            held = safetensors.torch.load_file(path)
-            for name, metric in metrics.items():
+        for name, metric in metrics.items():
+            for held in self.parts(phase, name):
                 states: dict[str, Any] = {}
                 for state, value in metric.metric_state.items():
-                    tensor = held.get(f"{name}/{state}")
+                    tensor = held.get(state)
                     states[state] = tensor if isinstance(value, Tensor) else [] if tensor is None else [tensor]
                 metric.merge_state(states)
 

@@ -25,7 +25,7 @@ SUMMARY = (
 
 
 def finish(loaded: Inputs, folder: SurveyFolder) -> None:
-    """Merge what all processes have seen, measure, write everything, and say what was found."""
+    """Merge what all processes have seen, measure, and write everything."""
     found = _measured(loaded, folder)
     tops = {"real": {name: layer.real for name, layer in found.layers.items()}}
     if attacked := {name: layer.attacked for name, layer in found.layers.items() if layer.attacked is not None}:
@@ -45,7 +45,6 @@ def finish(loaded: Inputs, folder: SurveyFolder) -> None:
     write_whole(folder.folder / PAGE, render(f"What do the units of {name} mean?", lead, pieces, results))
     results.write(folder.folder / RESULTS)
     folder.write(tops, {"labels": found.labels, "similarity": loaded.similarity})
-    tell(loaded.given, results)
 
 
 def tell(given: Request, results: Results) -> None:

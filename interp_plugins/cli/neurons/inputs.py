@@ -1,10 +1,8 @@
 """What a survey is made from: a network, real images, an adversarial set; and the manifest that says so."""
 
 import hashlib
-import io
 import platform
 from collections.abc import Sequence
-from contextlib import nullcontext, redirect_stderr
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,18 +12,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp_plugins.cli import networks
 from interp_plugins.cli.attack import stored
 from interp_plugins.cli.neurons import classes
 from interp_plugins.cli.neurons.request import Request
 from interp_plugins.foundation import check
-from interp_plugins.foundation.borrow import borrow
 from interp_plugins.foundation.measuring import conv_layers, for_measuring, last_map
 from interp_plugins.foundation.taxonomy import METRICS
 from interp_plugins.foundation.tiles import check_tile, tile_size
 from interp_plugins.neurons.activations import REDUCTIONS
 from interp_plugins.neurons.exemplars import refuse_chance, top_count
 from interp_plugins.neurons.passes import Sight, last_layers
-from interp_plugins.sources import images, models, weights
+from interp_plugins.sources import images, weights
 from interp_plugins.sources.images import ImageSet
 from interp_plugins.sources.models import LoadedModel
 from interp_plugins.store.dataset import AdversarialImages
@@ -88,12 +86,11 @@ def load(given: Request, device: torch.device, quiet: bool) -> Inputs:
     count = given.limit or len(real)
     if count > len(real):
         raise ValueError(f"expected --limit of at most {len(real)}, the images in {given.data}, got {count}")
-    with redirect_stderr(io.StringIO()) if quiet else nullcontext():
-        model = models.load(given.model, device)
+    model = networks.load(given.model, device, quiet)
     if not all(given.layers.split(",")):
         raise ValueError(f"expected --layers auto, or names with commas between, got {given.layers!r}")
     example = real.tensor([0]).to(device).float() / 255
-    _try(model, example)
+    networks.check_takes(model, example)
     representation = last_map(model.module, example) if given.representation == "auto" else given.representation
     layers = conv_layers(model.module) if given.layers == "auto" else given.layers.split(",")
     sight = Sight(
@@ -117,16 +114,6 @@ def load(given: Request, device: torch.device, quiet: bool) -> Inputs:
     width = 0 if seen.whole is None else seen.whole[0].numel()
     return Inputs(given=given, model=model, sight=sight, width=width, real=real, attacked=attacked,
                   similarity=similarity, manifest=manifest)  # fmt: skip
-
-
-def _try(model: LoadedModel, example: Float[Tensor, "1 c h w"]) -> None:
-    try:
-        with borrow(model.module), torch.no_grad():
-            model.module(example)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{model.name} does not take images of {tuple(example.shape[1:])} ({error}); cut them with --size"
-        ) from error
 
 
 def _attacked(folder: Path, real: ImageSet, count: int, number: int) -> Attacked:

@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
+from interp_plugins.cli import networks
 from interp_plugins.cli.attack import stored
 from interp_plugins.neurons.exemplars import Exemplars
 from interp_plugins.neurons.histograms import histogram, select
-from interp_plugins.sources import images, models, weights
+from interp_plugins.sources import images
 from interp_plugins.sources.images import ImageSet
 from interp_plugins.store.images import places
 from interp_plugins.store.sets import AdversarialSet
@@ -39,18 +40,7 @@ class Surveyed:
         found = SurveyFolder.open(folder)
         found.tensors(())
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        member = found.manifest.model
-        try:
-            module = models.load(member.spec, device).module
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"{error}; the network is named as it was typed, so type this where the survey was made"
-            ) from error
-        if (digest := weights.digest(module)) != member.sha256:
-            raise ValueError(
-                f"expected the weights {member.sha256[:12]} of {member.name} that {folder} was made with, got "
-                f"{digest[:12]}; bring them back, or make another survey"
-            )
+        module = networks.again(found.manifest.model, device, folder, found.noun).module
         return cls(found, module, device)
 
     @cached_property
