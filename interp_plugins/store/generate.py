@@ -31,7 +31,8 @@ class Generator:
 
     Args:
         target_set: Where they go, and the manifest that says what they are.
-        classifiers: The members, on the device they are to run on; the judges of what was written, too.
+        classifiers: The members, on the device they are to run on, or what `prepare` made of them; their originals are
+            the judges of what was written, too.
         images: The clean images, those of the manifest and perhaps others.
         method: The attack, with the manifest's tile.
         policy: Which classes each image is to be taken for.
@@ -43,7 +44,7 @@ class Generator:
     """
 
     target_set: AdversarialSet
-    classifiers: Sequence[nn.Module]
+    classifiers: Sequence[nn.Module | Prepared]
     images: Images
     method: EnsembleOptimization
     policy: TargetPolicy

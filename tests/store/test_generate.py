@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from interp_plugins.attacks import EnsembleOptimization
 from interp_plugins.attacks.lattice import LatticeRefinement
 from interp_plugins.attacks.targets import LeastLikely
+from interp_plugins.foundation.prepare import prepare
 from interp_plugins.store.generate import Generator
 from interp_plugins.store.judging import says
 from interp_plugins.store.manifest import Data, Layout, Manifest, Member
@@ -209,6 +210,14 @@ def test_images_are_found_by_their_ids_among_others(tmp_path: Path, pictures: Pi
     making.make([0])
     other.make([0])
     assert content(making.target_set) == content(other.target_set)
+
+
+def test_networks_that_were_prepared_before_make_the_same_bytes(tmp_path: Path, pictures: Pictures):
+    given, ready = generator(tmp_path / "given", pictures), generator(tmp_path / "ready", pictures)
+    ready.classifiers = [prepare(network, torch.rand(1, 3, 8, 8)) for network in ready.classifiers]
+    given.make([0])
+    ready.make([0])
+    assert content(given.target_set) == content(ready.target_set)
 
 
 def test_an_attack_in_other_tiles_than_the_manifests_is_refused(tmp_path: Path, pictures: Pictures):
