@@ -86,6 +86,11 @@ class MarkedImages(ABC):
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __getstate__(self) -> dict[str, object]:
+        """What is sent to another process: without the kept labels, which would take longer than to decode some."""
+        kept = sum(layers.nbytes for layers, _ in self._kept.values())
+        return self.__dict__ | {"_kept": {}, "_room": self._room + kept}
+
     def tensor(self, numbers: Sequence[int]) -> UInt8[Tensor, "n 3 h w"]:
         """Some images.
 

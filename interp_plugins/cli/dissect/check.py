@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from interp_plugins.cli import USAGE
+
 if TYPE_CHECKING:
     from interp_plugins.sources.faults import Examined
-
-FAULTY = 2
 
 
 def check(
@@ -20,7 +20,7 @@ def check(
 
     The exit code is 2 if there is a fault. Otherwise what is there is summed up.
     """
-    from interp_plugins.cli.dissect.reading import counted, workers_for
+    from interp_plugins.cli.dissect.reading import counted, some, workers_for
     from interp_plugins.sources.faults import examine
 
     workers = workers_for(processes)
@@ -28,27 +28,25 @@ def check(
         found = examine(folder, workers=workers, watch=watch)
     typer.echo(_as_json(folder, found) if json else "\n".join((*found.faults, *_summary(found))))
     if found.faults:
-        typer.echo(f"{folder} has {_some(len(found.faults), 'fault')}", err=True)
-        raise typer.Exit(FAULTY)
+        typer.echo(f"{folder} has {some(len(found.faults), 'fault')}", err=True)
+        raise typer.Exit(USAGE)
 
 
 def _summary(found: "Examined") -> list[str]:
+    from interp_plugins.cli.dissect.reading import some
+
     if found.faults:
         return []
     width = max(len(category.name) for category in found.categories)
     return [
-        _some(found.images, "image") + (f", {found.unlabelled} without labels" if found.unlabelled else ""),
+        some(found.images, "image") + (f", {found.unlabelled} without labels" if found.unlabelled else ""),
         *(
-            f"{category.name:{width}}  {_some(category.found, 'concept')}"
+            f"{category.name:{width}}  {some(category.found, 'concept')}"
             + (f" of {category.listed}" if category.found < category.listed else "")
-            + f" in {_some(category.images, 'image')}"
+            + f" in {some(category.images, 'image')}"
             for category in found.categories
         ),
     ]
-
-
-def _some(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _as_json(folder: Path, found: "Examined") -> str:

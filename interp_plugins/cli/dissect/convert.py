@@ -19,9 +19,9 @@ def convert(
 ) -> None:
     """Write images and masks in the layout of Broden, cut to one size, for this package and for others.
 
-    dissect run reads the folder as it is, too; written once, it is decoded faster, and says what was in it.
+    dissect run reads the folder as it is, too; what is converted once is decoded faster.
     """
-    from interp_plugins.cli.dissect.reading import counted, workers_for
+    from interp_plugins.cli.dissect.reading import counted, some, workers_for
     from interp_plugins.sources.importing import write_masks
 
     workers = workers_for(processes)
@@ -36,8 +36,8 @@ def convert(
             workers=workers,
             watch=watch,
         )
-    typer.echo(f"{written.folder}: {written.images} images with {len(written.concepts)} concepts")
+    typer.echo(f"{written.folder}: {some(written.images, 'image')} with {some(len(written.concepts), 'concept')}")
     if written.unlabelled:
-        typer.echo(f"left out {written.unlabelled} images without labels")
+        typer.echo(f"left out {some(written.unlabelled, 'image')} without labels")
     if written.rare:
         typer.echo(f"left out as too rare: {', '.join(concept.name for concept in written.rare)}")

@@ -28,3 +28,8 @@ def counted(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=None)
         yield lambda done, of: progress.update(bar, completed=done, total=of)
+
+
+def some(count: int, noun: str) -> str:
+    """A number of things, as people say it."""
+    return f"{count} {noun}{'s' * (count != 1)}"
