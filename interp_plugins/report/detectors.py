@@ -7,23 +7,25 @@ one order on both sides, by the number of units on clean images; under attack th
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from interp_plugins.dissection.dissection import ATTACKED, CLEAN, Dissected
+from interp_plugins.dissection.dissection import CLEAN, Dissected
 from interp_plugins.dissection.drop import Drop
 from interp_plugins.dissection.labels import ALL, Counts, UnitLabels, quantile95
 from interp_plugins.foundation.concepts import Vocabulary
 from interp_plugins.report.figures import DARK, Palette, draw, split
 from interp_plugins.report.page import Figure, Table
-from interp_plugins.report.study import many, sides
+from interp_plugins.report.study import joined, many, sides
 
 MOST = 64  # concepts that have room for their names
 BETWEEN = 0.8  # bars left out between two categories
 LETTERS = 22  # of a name
+TOGETHER = "\N{NO-BREAK SPACE}"
 COLOURS = {  # on light and on dark ground
     "color": ("#be185d", "#ff8fbf"),
     "texture": ("#7c3aed", "#c4a0ff"),
@@ -83,36 +85,22 @@ def bars(layer: str, found: Dissected, vocabulary: Vocabulary, *, caption: str =
     if not every:
         return None
     shown = sorted(sorted(every, key=lambda bar: -bar.clean - bar.attacked)[:MOST], key=every.index)
-    if len(every) > len(shown):
-        left = many(len(every) - len(shown), "concept")
-        caption = f"{caption} There is no room for {left} with fewer units.".strip()
-    names = [vocabulary.name(bar.concept) for bar in shown]
-    names = [name if len(name) <= LETTERS else name[: LETTERS - 1] + "…" for name in names]
-    top = 1.12 * max(max(bar.clean, bar.attacked) for bar in shown)
+    if left := len(every) - len(shown):
+        caption = f"{caption} Not shown for want of room: {many(left, 'concept')}.".strip()
     present = [*dict.fromkeys(bar.category for bar in shown)]
     places = [number + BETWEEN * present.index(bar.category) for number, bar in enumerate(shown)]
-    size = min(9.0, 440 / places[-1]) if len(places) > 1 else 9.0
 
     def paint(axes: Axes, palette: Palette) -> None:
         colours = [*tints(vocabulary.categories, palette).values()]
         panels = [axes] if attacked is None else [*split(axes, palette, (1, 1), 0.06)]
-        for side, panel in zip((CLEAN, ATTACKED), panels, strict=False):
+        for panel, (side, alignment) in zip(panels, sides(found).items(), strict=True):
             heights = [getattr(bar, side) for bar in shown]
-            panel.bar(places, heights, width=0.8, color=[colours[bar.category] for bar in shown])
-            if side == ATTACKED:
-                panel.bar(
-                    places, [bar.clean for bar in shown], width=0.8, fill=False, linewidth=0.7,
-                    edgecolor=[colours[bar.category] for bar in shown],
-                )  # fmt: skip
-            labels = found.clean.labels if side == CLEAN or attacked is None else attacked
-            panel.set_title(_headline(side, labels), loc="left", fontsize=10, color=palette.ink)
-            panel.set(xlim=(-0.7, max(places[-1], 9) + 0.7), ylim=(0, top), ylabel="units")
-            panel.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-            panel.grid(axis="y", color=palette.line)
-            panel.set_xticks([])
-        panels[-1].set_xticks(places, names, rotation=90, fontsize=size)
-        for text, bar in zip(panels[-1].get_xticklabels(), shown, strict=True):
-            text.set_color(colours[bar.category])
+            _columns(
+                panel, palette, places, heights, [bar.clean for bar in shown], [colours[bar.category] for bar in shown]
+            )
+            panel.set_title(_headline(side, alignment.labels), loc="left", fontsize=10, color=palette.ink)
+            panel.set_ylim(0, 1.12 * max(max(bar.clean, bar.attacked) for bar in shown))
+        _name(panels[-1], places, shown, vocabulary, colours)
         keys = [Patch(color=colours[category], label=vocabulary.categories[category]) for category in present]
         panels[0].legend(
             handles=keys, frameon=False, labelcolor=palette.ink, ncols=len(keys), loc="lower right", fontsize=9,
@@ -123,6 +111,32 @@ def bars(layer: str, found: Dissected, vocabulary: Vocabulary, *, caption: str =
         "" if attacked is None else ", on clean and on attacked images"
     )
     return draw(paint, alt=alt, caption=caption, height=3.2 if attacked is None else 4.8)
+
+
+def _columns(
+    axes: Axes, palette: Palette, places: list[float], heights: list[int], clean: list[int], colours: list[str]
+) -> None:
+    """Bars, with an outline up to the clean height where they are lower, and a line across where they are higher."""
+    style: dict[str, Any] = {"width": 0.8, "edgecolor": colours, "linewidth": 0.7}
+    axes.bar(places, clean, fill=False, **style)
+    axes.bar(places, heights, color=colours, **style)
+    for place, height, before in zip(places, heights, clean, strict=True):
+        if 0 < before < height:
+            axes.plot(
+                [place - 0.4, place + 0.4], [before, before], color=palette.line, linewidth=1.2, solid_capstyle="butt"
+            )
+    axes.set(xlim=(-0.7, max(places[-1], 9) + 0.7), xticks=[], ylabel="units")
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.grid(axis="y", color=palette.line)
+
+
+def _name(axes: Axes, places: list[float], shown: list[Bar], vocabulary: Vocabulary, colours: list[str]) -> None:
+    """The concepts below their bars."""
+    names = [vocabulary.name(bar.concept) for bar in shown]
+    names = [name if len(name) <= LETTERS else name[: LETTERS - 1] + "…" for name in names]
+    axes.set_xticks(places, names, rotation=90, fontsize=min(9.0, 440 / max(1.0, places[-1])))
+    for text, bar in zip(axes.get_xticklabels(), shown, strict=True):
+        text.set_color(colours[bar.category])
 
 
 def _headline(side: str, labels: UnitLabels) -> str:
@@ -141,41 +155,39 @@ def table(found: Mapping[str, Dissected], vocabulary: Vocabulary, *, caption: st
     """
     lines: list[tuple[str, ...]] = []
     for layer, each in found.items():
-        for side, alignment in sides(each).items():
-            counts, units = alignment.labels.by_category.tolist(), len(alignment.labels.iou)
-            lines.append(
-                (
-                    layer,
-                    side,
-                    *_shares(counts, int(alignment.labels.detectors.sum()), units),
-                    f"{alignment.labels.unique:,}",
-                )
-            )
+        named = {side: (alignment, len(alignment.labels.iou)) for side, alignment in sides(each).items()}
+        lines += [
+            (layer if side == CLEAN else "", side, *_shares(told.labels, of)) for side, (told, of) in named.items()
+        ]
         if each.drop is not None:
-            lines.append((layer, "attacked − clean", *_differences(each.drop)))
-        for side, alignment in sides(each).items():
-            if alignment.chance is not None:
-                lines.append((layer, f"{side}, by chance", *_by_chance(alignment.chance, len(alignment.labels.iou))))
+            lines.append(("", "attacked − clean", *_differences(each.drop)))
+        lines += [
+            ("", f"{side}, by chance", *_most(told.chance, of))
+            for side, (told, of) in named.items()
+            if told.chance is not None
+        ]
     columns = ("layer", "images", *vocabulary.categories, ALL, "different labels")
     return Table(columns=columns, rows=tuple(lines), caption=caption)
 
 
-def _shares(counts: Sequence[int], together: int, units: int) -> list[str]:
-    return [f"{100 * count / units:.1f} % ({count:,})" for count in (*counts, together)]
+def _shares(labels: UnitLabels, units: int) -> list[str]:
+    counts = joined(labels.by_category, labels.detectors.sum())
+    return [*(_cell(count, units) for count in counts), f"{labels.unique:,}"]
+
+
+def _most(chance: Counts, units: int) -> list[str]:
+    *counts, unique = joined(*map(quantile95, (chance.by_category, chance.detectors, chance.unique)))
+    return [*(f"≤{TOGETHER}{_cell(count, units)}" for count in counts), f"≤{TOGETHER}{unique:,}"]
+
+
+def _cell(count: int, units: int) -> str:
+    return f"{100 * count / units:.1f}{TOGETHER}% ({count:,})"
 
 
 def _differences(drop: Drop) -> list[str]:
     changes = [drop.by_category.difference, drop.detectors.difference, drop.unique.difference]
     parts = zip(
-        *(
-            torch.cat([getattr(change, name).view(-1) for change in changes]).tolist()
-            for name in ("value", "low", "high")
-        ),
-        strict=True,
+        *(joined(*(getattr(change, name) for change in changes)) for name in ("value", "low", "high")), strict=True
     )
-    return [f"{value:+.0f} [{low:+.0f}, {high:+.0f}]".replace("-", "−") for value, low, high in parts]
-
-
-def _by_chance(chance: Counts, units: int) -> list[str]:
-    counts, together = quantile95(chance.by_category).tolist(), int(quantile95(chance.detectors))
-    return [*(f"≤ {cell}" for cell in _shares(counts, together, units)), f"≤ {int(quantile95(chance.unique)):,}"]
+    told = [f"{value:+.0f} [{low:+.0f},{TOGETHER}{high:+.0f}]" for value, low, high in parts]
+    return [cell.replace("-", "−") for cell in told]

@@ -20,11 +20,11 @@ from interp_plugins.report.results import Row
 from interp_plugins.report.study import KEPT, LOST, OTHER, Study, fates, joined, many, sides, silence
 
 UNIONS = {
-    "category": "Of a unit, the pixels count that it lights in images with any label of the concept's category, as in "
+    "category": "of a unit, the pixels count that it lights in images with any label of the concept's category, as in "
     "the paper",
-    "lite": "Of a unit, the pixels count that it lights in images where a label of the concept's category lies under "
+    "lite": "of a unit, the pixels count that it lights in images where a label of the concept's category lies under "
     "them, as in NetDissect-Lite",
-    "plain": "Of a unit, all pixels count that it lights",
+    "plain": "of a unit, all pixels count that it lights",
 }
 POLICIES = {"recompute": "found again on attacked images", "clean": "those of clean images"}
 
@@ -50,8 +50,9 @@ def rows(study: Study) -> Iterator[Row]:
 def sections(study: Study) -> tuple[Section, ...]:
     """Table 2, and for each layer which concepts its units detect and which units change."""
     found = [_overview(study)]
+    caption = _caption(study) + (" Outlines and lines across: on clean images." if study.attack else "")
     for layer, each in study.layers.items():
-        if (figure := detectors.bars(layer, each, study.vocabulary, caption=_caption(study))) is not None:
+        if (figure := detectors.bars(layer, each, study.vocabulary, caption=caption)) is not None:
             labels = each.clean.labels
             lead = f"{many(labels.unique, 'concept')} on clean images, each with the number of units that detect it."
             found.append(Section(f"Which concepts do units of {layer} detect?", lead, (figure,)))
@@ -76,7 +77,12 @@ def _overview(study: Study) -> Section:
             f". With the labels of other images, in 95 % of {many(len(chance.unique), 'trial')} at most "
             f"{int(quantile95(chance.detectors)):,} did, one of {many(int(quantile95(chance.unique)), 'concept')}"
         )
-    table = detectors.table(study.layers, study.vocabulary, caption=_caption(study))
+    caption = _caption(study)
+    if found.clean.chance is not None:
+        caption += " By chance: with the labels of other images; 95 % of the trials give no more."
+    if found.drop is not None:
+        caption += " In brackets: 95 % intervals, images drawn again."
+    table = detectors.table(study.layers, study.vocabulary, caption=caption)
     return Section("How many units point at a concept?", f"{lead}.", (table, *_notes(study)))
 
 
@@ -84,7 +90,7 @@ def _caption(study: Study) -> str:
     method = study.method
     words = [
         f"Units whose label has an IoU above {method.detector:g}, each counted once.",
-        f"Union rule {method.union!r}: {UNIONS[method.union][0].lower()}{UNIONS[method.union][1:]}.",
+        f"Union rule {method.union!r}: {UNIONS[method.union]}.",
         f"A unit is active in {100 * method.share:g} % of all places of {study.images:,} images.",
     ]
     if study.attack is not None:
@@ -126,7 +132,7 @@ def _dropped(drop: Drop) -> str:
             float(each) for each in (change.difference.value, change.difference.low, change.difference.high)
         )
         told.append(
-            f"{value:+.0f} {name} ({low:+.0f} to {high:+.0f}, reversed in {100 * float(change.reversed):.2g} %)"
+            f"{value:+.0f} {name} ({low:+.0f} to {high:+.0f}, no drop in {100 * float(change.reversed):.2g} % of draws)"
         )
     return (
         f"under attack {' and '.join(told)}; 95 % intervals by drawing {drop.blocks:,} blocks of images "
