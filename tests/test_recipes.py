@@ -185,3 +185,58 @@ def test_neurons_are_measured_and_a_decision_is_traced(
     assert f"r1 {result.survey.ratios.r1.nanmean():.2f}, " in printed
     assert all(f"  unit {unit.number}: " in printed for unit in result.trace.attacked.units)
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("trace.png", "ratios.png"))
+
+
+DISSECTED = ["--training", "32", "--images", "48", "--size", "32"]
+
+
+def test_a_layer_is_dissected_clean_and_attacked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    found = imported("dissect_a_layer", monkeypatch).main(DISSECTED)
+    _bar, head, columns, clean, chance, attacked, *_ = capsys.readouterr().out.splitlines()
+    assert head == "features.5: 64 units, 48 images, 18 concepts, epsilon 16/255"
+    assert columns.split() == ["color", "object", "part", "scene", "texture", "all", "concepts"]
+    for words, side in ((clean.split(), found.clean), (attacked.split(), found.attacked)):
+        assert [int(word) for word in words[1:6]] == side.labels.by_category.tolist(), words[0]
+        assert [int(word) for word in words[6:]] == [int(side.labels.detectors.sum()), side.labels.unique], words[0]
+    assert chance.startswith("  by chance")
+
+
+def test_own_masks_are_written_and_dissected(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    found = imported("dissect_on_my_own_masks", monkeypatch).main(DISSECTED)
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[1].startswith("48 images, 72 concepts, 64 units of features.5")
+    assert f"{int(found.labels.detectors.sum())} units detect one of {found.labels.unique} concepts; " in printed
+    concept, unit = divmod(int(found.overlap.iou.t().argmax()), len(found.labels.iou))
+    assert f" IoU {found.overlap.iou[unit, concept]:.3f} with unit {unit}, " in printed
+
+
+@pytest.mark.parametrize("name", ["dissect_a_layer", "dissect_on_my_own_masks"])
+def test_a_network_to_dissect_wants_labelled_images(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit):
+        imported(name, monkeypatch).main(["--model", "nets.py:first"])
+    assert "--model and --data go together" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dissect_a_layer", "dissect_on_my_own_masks"])
+def test_the_defaults_of_a_dissection_give_what_the_recipe_says(name: str, monkeypatch: pytest.MonkeyPatch):
+    imported(name, monkeypatch).main([])
+
+
+@pytest.mark.real
+def test_a_real_layer_is_dissected_on_real_masks(monkeypatch: pytest.MonkeyPatch, data_folder: Path):
+    words = ["--model", f"{data_folder / 'nets.py'}:imagenet_squeezenet1_0", "--layer", "net.features.12"]
+    words += ["--data", str(data_folder / "segmentation" / "broden_micro_224")]
+    found = imported("dissect_a_layer", monkeypatch).main([*words, "--epsilon", "8/255"])
+    assert found.clean.labels.unique > found.clean.chance.unique.max()
+    assert found.attacked.labels.detectors.sum() < found.clean.labels.detectors.sum()
+
+
+def test_a_network_that_learned_nothing_can_be_dissected(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    imported("dissect_a_layer", monkeypatch).main([*DISSECTED, "--epochs", "0", "--out", str(tmp_path)])
+    assert "training" not in capsys.readouterr().out
+    assert (tmp_path / "concepts.png").read_bytes().startswith(b"\x89PNG")
