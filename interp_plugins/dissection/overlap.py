@@ -10,18 +10,20 @@ lite        pixels lit in images where a label of c's category lies under the li
 plain       all lit pixels
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float64, Int, Int32, Int64
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torchmetrics import Metric
 
 from interp_plugins.dissection.cells import Lit
 from interp_plugins.foundation import check
 from interp_plugins.foundation.concepts import Labels, Vocabulary
+from interp_plugins.foundation.running import divided, where_true
 
 Union = Literal["category", "lite", "plain"]
 UNIONS: tuple[Union, ...] = ("category", "lite", "plain")
@@ -91,11 +93,12 @@ def iou(
 
 @dataclass(frozen=True)
 class Packed:
-    """The labels of n images in tables."""
+    """The labels of n images in tables, each in terms of the few concepts that are in it."""
 
-    pixels: Int32[Tensor, "n l p"]  # concept numbers
+    numbers: Int64[Tensor, "n m"]  # those concepts, ascending from 0, none; 0 as well in places to spare
+    places: Int32[Tensor, "n l p"]  # for each pixel of each layer the place of its concept among them
     counts: Int64[Tensor, "n c"]  # pixels of each concept, those of the whole image included
-    whole: Bool[Tensor, "n c"]
+    whole: Int64[Tensor, "2 w"]  # of all concepts of a whole image the image and the place
 
     @classmethod
     def of(cls, labels: Sequence[Labels], size: int, pixels: int) -> "Packed":
@@ -107,18 +110,25 @@ class Packed:
             pixels: Of an image's labels.
         """
         layers = max([len(each.pixels) for each in labels], default=0)
-        packed = torch.zeros(len(labels), layers, pixels, dtype=torch.int32)
-        whole = torch.zeros(len(labels), size, dtype=torch.bool)
+        counts = torch.empty(len(labels), size, dtype=torch.int64)
+        places = torch.zeros(len(labels), layers, pixels, dtype=torch.int32)
+        place, numbers, whole = torch.empty(size, dtype=torch.int32), [], []
         for image, each in enumerate(labels):
-            packed[image, : len(each.pixels)] = each.pixels.flatten(1)
-            whole[image, list(each.whole)] = True
-        counts = _histogram(torch.arange(len(labels)).view(-1, 1, 1) * size + packed, len(labels), size)
-        counts[:, 0] = 0
-        return cls(packed, counts + pixels * whole, whole)
+            line, count = each.pixels.flatten(), counts[image]
+            count[:] = torch.bincount(line, minlength=size)
+            count[0] = 1
+            count[list(each.whole)] = pixels
+            numbers.append(where_true(count > 0))
+            count[0] = 0
+            place[numbers[-1]] = torch.arange(len(numbers[-1]), dtype=torch.int32)
+            torch.index_select(place, 0, line, out=places[image].view(-1)[: len(line)])
+            whole += [(image, int(place[number])) for number in each.whole]
+        pairs = torch.tensor(whole, dtype=torch.int64).view(-1, 2).t()
+        return cls(pad_sequence(numbers, batch_first=True), places, counts, pairs)
 
     def to(self, device: torch.device) -> "Packed":
         """The same on a device."""
-        return Packed(self.pixels.to(device), self.counts.to(device), self.whole.to(device))
+        return Packed(*(each.to(device) for each in (self.numbers, self.places, self.counts, self.whole)))
 
 
 class ConceptOverlap(Metric):
@@ -158,7 +168,6 @@ class ConceptOverlap(Metric):
         self.units, self.vocabulary, self.union = units, vocabulary, union
         self.blocks, self.images = blocks, images
         concepts, categories = vocabulary.size, len(vocabulary.categories)
-        self._of_category = vocabulary.category_of[:, None] == torch.arange(categories)  # (c, k)
         shapes = {
             "intersection": (units, concepts),
             "labelled": (concepts,),
@@ -181,20 +190,25 @@ class ConceptOverlap(Metric):
             images: Their numbers, ascending.
             labels: Of each; those of other images tell what chance gives.
         """
-        labels = labels.to(self.lit.device)
-        slot = torch.searchsorted(images.to(lit.image), lit.image)
-        for block, some, lights in self._parts(images, lit.image):
-            found, active = self._overlap(slot[lights], lit.unit[lights], lit.pixel[lights], labels, some)
-            self.intersection += found
-            self.active += active
-            self.labelled += labels.counts[some].sum(0)
-            if self.blocks:
-                self.block_labelled[block] += labels.counts[some].sum(0)
-                self.block_active[block] += active
-                keys = found.flatten().nonzero().view(-1)
-                self.block_keys.append(keys + block * found.numel())
-                self.block_pixels.append(found.view(-1)[keys])
-        self.lit += torch.bincount(lit.unit, minlength=self.units)
+        labels, images = labels.to(self.lit.device), images.to(lit.image)
+        n, u, c = len(images), self.units, self.vocabulary.size
+        row = torch.searchsorted(images, lit.image) * u + lit.unit
+        lights = torch.bincount(row, minlength=n * u).view(n, u)
+        row, number, pixels = self._intersections(row, lit, lights, labels)
+        image, unit = divided(row, u)
+        active = lights[:, :, None] * self._counts(row, number, labels)
+        key = unit * c + number
+        self.intersection.view(-1).index_add_(0, key, pixels)
+        self.labelled += labels.counts.sum(0)
+        self.active += active.sum(0)
+        self.lit += lights.sum(0)
+        if self.blocks:
+            block = images * self.blocks // self.images
+            self.block_labelled.index_add_(0, block, labels.counts)
+            self.block_active.index_add_(0, block, active)
+            keys, pixels = _summed(block[image] * (u * c) + key, pixels)
+            self.block_keys.append(keys)
+            self.block_pixels.append(pixels)
 
     def compute(self) -> Overlap:
         """The counts."""
@@ -211,53 +225,55 @@ class ConceptOverlap(Metric):
         # a process without images has something to send as well
         self.block_keys, self.block_pixels = ([torch.empty(0, dtype=torch.int64, device=self.device)] for _ in range(2))
 
-    def _parts(self, images: Tensor, lit: Tensor) -> Iterator[tuple[int, slice, slice]]:
-        """The images cut at the borders of blocks: the block, which of the images, and which of what is lit."""
-        if not self.blocks:
-            yield 0, slice(0, len(images)), slice(0, len(lit))
-            return
-        block = images * self.blocks // self.images
-        for number in block.unique().tolist():
-            some = (block == number).nonzero().view(-1)
-            first, last = int(some[0]), int(some[-1]) + 1
-            bounds = torch.stack([images[first], images[last - 1] + 1]).to(lit)
-            start, stop = torch.searchsorted(lit, bounds).tolist()
-            yield number, slice(first, last), slice(start, stop)
+    def _intersections(
+        self, row: Tensor, lit: Lit, lights: Int64[Tensor, "n u"], labels: Packed
+    ) -> tuple[Int64[Tensor, " f"], Int64[Tensor, " f"], Int64[Tensor, " f"]]:
+        """Each image's intersections that are not 0.
 
-    def _overlap(
-        self, slot: Tensor, unit: Tensor, pixel: Tensor, labels: Packed, some: slice
-    ) -> tuple[Int64[Tensor, "u c"], Int64[Tensor, "u k"]]:
-        """Intersections, and lit pixels by category, of some images."""
-        u, c = self.units, self.vocabulary.size
-        _, layers, pixels = labels.pixels.shape
-        line, start = labels.pixels.view(-1), slot * (layers * pixels) + pixel
-        lights = _histogram(slot * u + unit, len(labels.pixels), u)[some]  # (n, u)
-        found = (lights.t().double() @ labels.whole[some].double()).long()  # exact: sums stay far below 2^53
-        under = None
-        if self.union == "lite":
-            under = labels.whole[some, None].expand(-1, u, -1).clone()  # (n, u, c)
-        for layer in range(layers):
-            number = line[start + layer * pixels]
-            found += _histogram(unit * c + number, u, c)
-            if under is not None:
-                under[slot - some.start, unit, number.long()] = True
-        found[:, 0] = 0
-        of = self._of_category.to(unit.device)
+        Args:
+            row: Of each lit pixel: image * units + unit, both counted from 0.
+            lit: The pixels.
+            lights: How many there are.
+            labels: Of the images.
+
+        Returns:
+            Their rows, concept numbers and pixels.
+        """
+        (n, u), m = lights.shape, labels.numbers.shape[1]
+        layers, pixels = labels.places.shape[1:]
+        line, start = labels.places.view(-1), divided(row, u)[0] * (layers * pixels) + lit.pixel
+        keys = [row * m + line.index_select(0, start + layer * pixels) for layer in range(layers)]
+        table = torch.bincount(torch.cat([row[:0], *keys]), minlength=n * u * m).view(n, u, m)
+        image, place = labels.whole
+        table[image, :, place] += lights[image]
+        table[:, :, 0] = 0
+        found = where_true(table > 0)
+        row, place = divided(found, m)
+        number = labels.numbers.view(-1)[divided(row, u)[0] * m + place]
+        return row, number, table.view(-1)[found]
+
+    def _counts(self, row: Tensor, number: Tensor, labels: Packed) -> Bool[Tensor, "n #u k"]:
+        """Whether the lit pixels of an image's unit count for concepts of each category."""
+        of = self.vocabulary.category_of.to(number.device)
+        n, k = len(labels.counts), len(self.vocabulary.categories)
         if self.union == "plain":
-            return found, lights.sum(0)[:, None].expand(-1, of.shape[1])
-        if under is not None:
-            counts = (under.view(-1, c).float() @ of.float() > 0).view(*lights.shape, -1)  # (n, u, k)
-            return found, (lights[..., None] * counts).sum(0)
-        has = ((labels.counts[some] > 0).float() @ of.float() > 0).double()  # (n, k)
-        return found, (lights.t().double() @ has).long()
+            return torch.ones(n, 1, k, dtype=torch.bool, device=number.device)
+        if self.union == "category":
+            image, number = (labels.counts > 0).nonzero(as_tuple=True)
+            row, units = image, 1
+        else:
+            units = self.units
+        asked = of[number] >= 0
+        counts = torch.zeros(n * units, k, dtype=torch.bool, device=number.device)
+        counts[row[asked], of[number][asked]] = True
+        return counts.view(n, units, k)
 
     def _by_block(self) -> Blocks:
         u, c = self.units, self.vocabulary.size
         keys, pixels = (
             state if isinstance(state, Tensor) else torch.cat(state) for state in (self.block_keys, self.block_pixels)
         )
-        keys, place = keys.unique(return_inverse=True)  # a block may have been shared by several processes
-        sums = torch.zeros_like(keys).index_add_(0, place, pixels)
+        keys, sums = _summed(keys, pixels)  # a block may have been shared by several processes
         parts = keys // (u * c), keys // c % u, keys % c
         return Blocks(self.blocks, *parts, sums, self.block_labelled, self.block_active)
 
@@ -267,5 +283,7 @@ def blocks_for(images: int) -> int:
     return min(images, MOST_BLOCKS)
 
 
-def _histogram(keys: Int[Tensor, "*shape"], rows: int, columns: int) -> Int64[Tensor, "rows columns"]:
-    return torch.bincount(keys.flatten(), minlength=rows * columns).view(rows, columns)
+def _summed(keys: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Each key once, with the sum of its counts."""
+    keys, place = keys.unique(return_inverse=True)
+    return keys, torch.zeros_like(keys).index_add_(0, place, counts)
