@@ -12,6 +12,7 @@ from interp_plugins.hosts import fetch_attribute
 if TYPE_CHECKING:
     from interp_captum.consistency import NeuronConsistency as NeuronConsistency
     from interp_captum.detector import ConflictDetector as ConflictDetector
+    from interp_captum.dissection import NetworkDissection as NetworkDissection
     from interp_captum.exemplars import NeuronExemplars as NeuronExemplars
     from interp_captum.influence import NeuronInfluence as NeuronInfluence
     from interp_captum.perturbations import EnsembleOptimization as EnsembleOptimization
@@ -23,6 +24,7 @@ __all__ = [
     "ClassSimilarity",
     "ConflictDetector",
     "EnsembleOptimization",
+    "NetworkDissection",
     "NeuronConsistency",
     "NeuronExemplars",
     "NeuronInfluence",
@@ -89,6 +91,14 @@ def interp_methods() -> Iterator[Method]:
         target="interp_captum.influence:NeuronInfluence",
         summary="what the score of a class loses without each unit of a layer, running only what follows it",
         paper="arXiv:1702.04595",
+    )
+    yield Method(
+        name="NetworkDissection",
+        kind="measure",
+        host="captum",
+        target="interp_captum.dissection:NetworkDissection",
+        summary="the concept each unit of some layers points at, clean and attacked, on Broden or any masks",
+        paper="arXiv:1704.05796",
     )
     yield Method(
         name="ConflictDetector",

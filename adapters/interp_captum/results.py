@@ -1,7 +1,7 @@
 """What all results can do: become plain numbers, or a data frame where pandas is installed."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +15,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain numbers, lists and strings."""
-        return {name: value.tolist() if isinstance(value, Tensor) else value for name, value in self._fields().items()}
+        return {name: plain(value) for name, value in self._fields().items()}
 
     def to_dataframe(self) -> Any:
         """One row for each unit or image, with its number and each field that says one thing of it.
@@ -31,6 +31,15 @@ class Result:
 
     def _fields(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+
+def plain(value: Any) -> Any:
+    """A tensor, a tuple or a dataclass of them as numbers, lists and dictionaries; anything else as it is."""
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    return [plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 def frame(columns: Mapping[str, Any]) -> Any:

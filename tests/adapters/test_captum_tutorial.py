@@ -6,7 +6,14 @@ from captum.attr import LayerActivation, LayerFeatureAblation
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from interp_captum import ClassSimilarity, NeuronConsistency, NeuronExemplars, NeuronInfluence, RepresentationShift
+from interp_captum import (
+    ClassSimilarity,
+    NetworkDissection,
+    NeuronConsistency,
+    NeuronExemplars,
+    NeuronInfluence,
+    RepresentationShift,
+)
 
 
 class Net(nn.Module):
@@ -66,6 +73,18 @@ def test_consistency_of_a_layer_by_module_over_a_dataloader(net, model):
 def test_class_similarity_under_attack(net, model):
     found = ClassSimilarity(model, net.conv2, k=4).evaluate((IMAGES, LABELS), (MOVED, LABELS, TARGETS))
     assert ((found.cs1 >= 0) & (found.cs1 < 1.001)).all()
+
+
+def test_dissection_finds_what_a_unit_of_the_tutorial_was_made_to_look_for(net, model):
+    net.conv1.weight.data[2], net.conv1.bias.data[2] = torch.tensor([1.0, -1, -1]).view(3, 1, 1) / 75, 0
+    images, masks = IMAGES / 2, torch.zeros(24, 32, 32, dtype=torch.int64)
+    images[:, :, 8:20, 10:22], masks[:, 8:20, 10:22] = torch.tensor([1.0, 0, 0]).view(3, 1, 1), 1
+    masks[:, 24:] = 2
+    loader = DataLoader(TensorDataset(images, masks), batch_size=5)
+    dissection = NetworkDissection(model, [net.conv1, net.relu2], share=0.1)
+    first, _ = dissection.evaluate(loader, lambda images: images.flip(1), concepts={1: "red square", 2: "ground"})
+    assert (first.clean.label[2], first.attacked.label[2]) == ("red square", "ground")
+    assert first.clean.iou[2] > 0.5 > first.attacked.iou[2]
 
 
 def test_representation_shift_of_real_images_is_one_on_average(net, model):
