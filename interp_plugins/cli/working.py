@@ -128,6 +128,7 @@ def run(given: Given, command: Command[F, L]) -> None:
 def _run(given: Given, command: Command[F, L]) -> None:
     place = Place.here() if given.worker else Place()
     device = device_for(given.device, place)
+    processes_for(given.processes, device)  # what is mistyped is told before anything is loaded
     loaded = command.load(device, given.worker is not None)
     if given.worker is not None:
         folder = command.kind.open(given.out)

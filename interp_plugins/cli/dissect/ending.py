@@ -1,12 +1,11 @@
 """The end of a dissection: the counts become labels, and these numbers, tables, figures and a page."""
 
-import typer
 from torch import Tensor
 
 from interp_plugins.cli.dissect import gathering, regions
 from interp_plugins.cli.dissect.attacks import Spec
 from interp_plugins.cli.dissect.inputs import Inputs
-from interp_plugins.cli.dissect.request import Request
+from interp_plugins.cli.dissect.summary import PAGE, RESULTS
 from interp_plugins.cli.dissect.tallying import Tallying
 from interp_plugins.dissection.dissection import Dissected
 from interp_plugins.foundation.files import write_whole
@@ -14,13 +13,11 @@ from interp_plugins.report import dissection as told
 from interp_plugins.report import units
 from interp_plugins.report.page import Figure, Section, render, slug
 from interp_plugins.report.regions import telling
-from interp_plugins.report.results import Input, Results, Row
+from interp_plugins.report.results import Input, Results
 from interp_plugins.report.study import Study, sides
 from interp_plugins.store.dissections import LABELS, DissectionFolder
 
-PAGE = "index.html"
 TABLE = "units.csv"
-RESULTS = "results.json"
 EACH = 6  # images that are drawn of a unit
 
 
@@ -45,56 +42,6 @@ def finish(loaded: Inputs, folder: DissectionFolder) -> None:
     write_whole(folder.folder / PAGE, render(f"What do the units of {name} point at?", lead, tuple(pieces), results))
     results.write(folder.folder / RESULTS)
     folder.write(_tensors(study, tops) | {"images": loaded.digests})
-
-
-def tell(given: Request, results: Results) -> None:
-    """Print the results of a finished dissection, or Table 2 and what else matters of them."""
-    if given.json:
-        typer.echo(results.to_json(), nl=False)
-        return
-    for line in summary(results):
-        typer.echo(line)
-    typer.echo(f"Look at it: {given.out / PAGE}")
-
-
-def summary(results: Results) -> list[str]:
-    """Table 2 with the chance rows, and what is said of silent units and of a drop."""
-    settings = results.settings
-    names = [*settings["categories"], "all"]  # type: ignore[misc]  # a list of names
-    known = {row.name: row for row in results.rows}
-    lines = [["layer", "images", *names, "different labels"]]
-    notes = []
-    for layer in settings["layers"]:  # type: ignore[union-attr]  # a list of names
-        for side in ("clean", "attacked"):
-            place = f"{layer}/{side}"
-            if f"unique/{place}" not in known:
-                continue
-            cells = [_cell(known[f"ratio/{place}/{name}"]) for name in names]
-            lines.append([str(layer), side, *cells, f"{known[f'unique/{place}'].value:.0f}"])
-            if f"chance unique/{place}" in known:
-                cells = [_cell(known[f"chance/{place}/{name}"]) for name in names]
-                most = f"{known[f'chance unique/{place}'].value:.0f}"
-                lines.append(["", "  95 % of chance", *cells, most])
-            silent = known[f"silent/{place}"]
-            if silent.numerator:
-                notes.append(
-                    f"{layer}, {side} images: {silent.numerator} units are dead or saturated and have no label."
-                )
-        if (drop := known.get(f"drop/{layer}/all")) is not None and drop.value is not None:
-            notes.append(
-                f"{layer}: {100 * drop.value:+.1f} percentage points under attack, 95 % interval "
-                f"[{100 * (drop.low or 0):+.1f}, {100 * (drop.high or 0):+.1f}]."
-            )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = ["  ".join([line[0].ljust(widths[0]), line[1].ljust(widths[1]),
-                        *(cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True))]).rstrip()
-             for line in lines]  # fmt: skip
-    rule = f"Units with a label above IoU {settings['detector']}, each counted once; union rule {settings['union']!r}."
-    return [rule, *table, *notes]
-
-
-def _cell(row: Row) -> str:
-    return "–" if row.value is None else f"{100 * row.value:.1f} % ({row.numerator})"
 
 
 def _sheet(loaded: Inputs, layer: str, found: Dissected, tops: dict[tuple[str, str], Tensor]) -> Section:

@@ -4,14 +4,14 @@ from functools import partial
 
 from interp_plugins.cli.dissect import inputs
 from interp_plugins.cli.dissect.counting import Coarse, Fine
-from interp_plugins.cli.dissect.ending import RESULTS, finish, tell
+from interp_plugins.cli.dissect.ending import finish
 from interp_plugins.cli.dissect.gathering import gather
 from interp_plugins.cli.dissect.inputs import Inputs
 from interp_plugins.cli.dissect.looking import Looking
 from interp_plugins.cli.dissect.request import Request
+from interp_plugins.cli.dissect.summary import tell
 from interp_plugins.cli.dissect.tallying import Tallying
 from interp_plugins.cli.working import Command, Pass, run
-from interp_plugins.report.results import Results
 from interp_plugins.store.dissections import DissectionFolder
 
 
@@ -24,7 +24,7 @@ def measure(given: Request) -> None:
         start=start,
         prepare=prepare,
         finish=finish,
-        tell=lambda: tell(given, Results.read(given.out / RESULTS)),
+        tell=partial(tell, given),
     )
     run(given, command)
 

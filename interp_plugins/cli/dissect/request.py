@@ -3,9 +3,13 @@
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from interp_plugins.cli.typed import Typed
-from interp_plugins.dissection.dissection import NetworkDissection
+from interp_plugins.dissection.dissection import POLICIES, NetworkDissection
+from interp_plugins.dissection.overlap import UNIONS
+from interp_plugins.dissection.ranks import Rule
+from interp_plugins.foundation import check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +50,13 @@ class Request(Typed):
         Raises:
             ValueError: A setting is out of range.
         """
+        for name, options in (("threshold", POLICIES), ("union", UNIONS), ("quantile", get_args(Rule))):
+            check.one_of(f"--{name}", getattr(self, name), options)
+        if not 0 <= self.detector < 1:
+            raise ValueError(f"expected --detector from 0 to below 1, got {self.detector}")
         return NetworkDissection(
             share=self.share,
-            quantile=self.quantile,  # type: ignore[arg-type]  # these three are checked where they are used
+            quantile=self.quantile,  # type: ignore[arg-type]  # these three are checked above
             union=self.union,  # type: ignore[arg-type]
             threshold=self.threshold,  # type: ignore[arg-type]
             detector=self.detector,
