@@ -29,8 +29,8 @@ def test_cost_and_reading_are_measured_small(tmp_path: Path):
     from benchmarks import store
 
     told: list[str] = []
-    work = store.Work(tmp_path, ("squeezenet1_1",), count=4, targets=2, steps=1)
-    work.write(4, 32)
+    work = store.Work(tmp_path, ("squeezenet1_1",), count=4, targets=2, steps=1, size=32)
+    work.write(4)
     cost = store.cost(work, 1, lambda number, name: told.append(name))
     assert "not run" not in cost
     assert cost.count("\n| ") == 3
