@@ -38,7 +38,7 @@ class LoadedMasks:
         self.vocabulary = vocabulary_of(concepts)
         self._known = torch.zeros(self.vocabulary.size, dtype=torch.bool)
         self._known[[0, *(concept.number for concept in self.vocabulary.concepts)]] = True
-        batches = DataLoader(data, batch_size=1) if isinstance(data, Dataset) else twice(data)
+        batches = _one_by_one(data) if isinstance(data, Dataset) else twice(data)
         self.ids = tuple(map(str, range(_count(batches))))
         self._batches, self._images, self._start = iter(batches), deque[Tensor](), 0
         self._masks: list[Tensor] = []
@@ -149,6 +149,11 @@ def vocabulary_of(concepts: Concepts | None) -> Vocabulary:
     named = {number: (each, CATEGORY) if isinstance(each, str) else each for number, each in concepts.items()}
     categories = tuple(dict.fromkeys(category for _, category in named.values()))
     return Vocabulary(tuple(Concept(number, *named[number]) for number in sorted(named)), categories)
+
+
+def _one_by_one(data: Dataset[Any]) -> Iterable[Any]:
+    """Its images as batches of one, so that images of several sizes meet our own sentence."""
+    return DataLoader(data, batch_size=1, generator=torch.Generator())  # else it draws from the user's randomness
 
 
 def _count(batches: Iterable[Any]) -> int:

@@ -244,6 +244,12 @@ def test_the_model_comes_back_as_it_was_found():
     assert all(parameter.requires_grad and parameter.grad is None for parameter in net.parameters())
 
 
+def test_the_random_state_comes_back_as_it_was_found():
+    before = torch.get_rng_state()
+    evaluated(Pairs(), attack=PredictedLabelFGSM(Net(0)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_progress_is_shown_when_asked_for(capsys: pytest.CaptureFixture[str]):
     dissection = NetworkDissection(Net(0), "second", **FEW)
     dissection.evaluate(World())
