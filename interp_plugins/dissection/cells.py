@@ -15,7 +15,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from interp_plugins.dissection.geometry import Upsampling
-from interp_plugins.foundation.running import where_true
+from interp_plugins.foundation.running import divided, where_true
 
 GROWTH = 1.5  # of what is kept, before cells below the risen threshold are looked for
 CHUNK = 2048  # cells enlarged at once, so that they stay in a processor's cache
@@ -44,12 +44,15 @@ class Cells:  # no dataclass: torchmetrics refuses frozen ones from compute, and
     @property
     def unit(self) -> Int64[Tensor, " m"]:
         """Whose map each cell is of."""
-        return _divided(self.keys, self.units)[1]
+        return divided(self.keys, self.units)[1]
 
     def above(self, thresholds: Float[Tensor, " u"]) -> "Cells":
         """Those with a corner above their unit's threshold."""
-        kept = self.corners.amax(1) > thresholds[self.unit]
-        return Cells(self.keys[kept], self.corners[kept], self.units, self.shape)
+        a, b, c, d = self.corners.unbind(1)  # quicker than to seek the largest of each four
+        highest = torch.maximum(torch.maximum(a, b), torch.maximum(c, d))
+        kept = where_true(highest > thresholds.index_select(0, self.unit))
+        keys, corners = (each.index_select(0, kept) for each in (self.keys, self.corners))
+        return Cells(keys, corners, self.units, self.shape)
 
     def of(self, first: int, last: int) -> "Cells":
         """Those of the images from one number up to and without another."""
@@ -139,12 +142,13 @@ def cells_of(
     if bar is None:
         bar = torch.full((units,), -torch.inf, device=maps.device)
     highest = _pairs(_pairs(values, 1), 2)
-    place, unit = _divided(where_true(highest > bar), units)
-    image, within = _divided(place, (height + 1) * (width + 1))
-    row, column = _divided(within, width + 1)
-    line = values.view(-1)
-    corners = [line[((image * height + y[row]) * width + x[column]) * units + unit] for y in rows for x in columns]
-    keys = (images.to(place)[image] * ((height + 1) * (width + 1)) + within) * units + unit
+    place, unit = divided(where_true(highest > bar), units)
+    image, within = divided(place, (height + 1) * (width + 1))
+    row, column = divided(within, width + 1)
+    lines = [(image * height + y.index_select(0, row)) * width for y in rows]
+    places = [line + x.index_select(0, column) for line in lines for x in columns]
+    corners = [values.view(-1).index_select(0, each * units + unit) for each in places]
+    keys = (images.to(place).index_select(0, image) * ((height + 1) * (width + 1)) + within) * units + unit
     return Cells(keys, torch.stack(corners, 1), units, (height, width))
 
 
@@ -158,18 +162,25 @@ def light(cells: Cells, thresholds: Float64[Tensor, " u"], size: tuple[int, int]
     """
     cells = cells.above(thresholds)
     upsampling = Upsampling.of(cells.shape, size).to(cells.keys.device)
-    place, unit = _divided(cells.keys, cells.units)
-    line, column = _divided(place, cells.shape[1] + 1)
-    image, row = _divided(line, cells.shape[0] + 1)
-    first, others = upsampling.pixels(row, column)
+    place, unit = divided(cells.keys, cells.units)
+    line, column = divided(place, cells.shape[1] + 1)
+    image, row = divided(line, cells.shape[0] + 1)
+    first = upsampling.pixels(row, column)
     found: list[Sequence[Tensor]] = []
     for start in range(0, len(image), CHUNK):
         some = slice(start, start + CHUNK)
-        values = upsampling.values(row[some], column[some], cells.corners[some].double())
-        lit = where_true(values > thresholds[unit[some], None, None])
-        cell, pixel = _divided(lit, len(others))
-        cell += start
-        found.append((image[cell], unit[cell], first[cell] + others[pixel]))
+        bar = thresholds.index_select(0, unit[some])
+        left, slope = upsampling.lines(row[some], cells.corners[some].double())
+        # no pixel of a line is above both of its ends, in rounded numbers neither; of most cells few lines are left
+        lines = where_true(torch.maximum(left, left + slope) > bar[:, None])
+        of, y = divided(lines, left.shape[1])
+        right = upsampling.columns.weight.index_select(0, column[some].index_select(0, of))
+        left, slope, bar = left.view(-1)[lines], slope.view(-1)[lines], bar.index_select(0, of)
+        values = torch.addcmul(left[:, None], slope[:, None], right)
+        lit, x = divided(where_true(values > bar[:, None]), right.shape[1])
+        pixel = (first[some].index_select(0, of) + y * size[1]).index_select(0, lit) + x
+        cell = of.index_select(0, lit) + start
+        found.append((image.index_select(0, cell), unit.index_select(0, cell), pixel))
     empty = [torch.empty(0, dtype=torch.int64, device=image.device)] * 3
     return Lit(*(torch.cat(parts) for parts in zip(empty, *found, strict=True)))
 
@@ -190,9 +201,3 @@ def _pairs(values: Tensor, dim: int) -> Tensor:
     found.narrow(dim, 0, 1).copy_(values.narrow(dim, 0, 1))
     found.narrow(dim, count, 1).copy_(values.narrow(dim, count - 1, 1))
     return found
-
-
-def _divided(numbers: Tensor, by: int) -> tuple[Tensor, Tensor]:
-    """Quotients and remainders."""
-    quotients = (numbers.double() / by).long()  # exact below 2^53, and quicker than a division of integers
-    return quotients, numbers - quotients * by

@@ -118,10 +118,10 @@ class NetworkDissection:
                 metric.to(device)
         for start in range(0, len(images), BATCH):
             numbers = torch.arange(start, min(start + BATCH, len(images)))
-            some = levels(images.tensor(numbers.tolist()), device)
+            some = images.tensor(numbers.tolist()).to(device)
             gathered[CLEAN].update(some, numbers)
             if attack is not None:
-                gathered[ATTACKED].update(attack(some, numbers), numbers, self.bars(gathered[CLEAN]))
+                gathered[ATTACKED].update(attack(levels(some, device), numbers), numbers, self.bars(gathered[CLEAN]))
         thresholds = self.thresholds(
             {(kind, layer): gathered[kind].thresholds[layer].compute() for kind in kinds for layer in shapes}
         )

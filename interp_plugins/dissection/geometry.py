@@ -59,21 +59,31 @@ class Upsampling:
             column: Of each cell.
             corners: Values at upper left, upper right, lower left and lower right.
         """
-        down, right = self.rows.weight[row], self.columns.weight[column]
-        a, b, c, d = corners.unbind(1)
-        # written so that equal corners give their value exactly, which a sum of four products does not
-        left, slope = a[:, None] + down * (c - a)[:, None], (b - a)[:, None] + down * (d - c - b + a)[:, None]
-        return torch.addcmul(left[:, :, None], slope[:, :, None], right[:, None, :])
+        left, slope = self.lines(row, corners)
+        return torch.addcmul(left[:, :, None], slope[:, :, None], self.columns.weight[column][:, None, :])
 
-    def pixels(self, row: Int64[Tensor, " m"], column: Int64[Tensor, " m"]) -> tuple[Tensor, Tensor]:
-        """Where pixels lie in labels that are laid out in a line.
+    def lines(
+        self, row: Int64[Tensor, " m"], corners: Float64[Tensor, "m 4"]
+    ) -> tuple[Float64[Tensor, "m y"], Float64[Tensor, "m y"]]:
+        """The upsampled map along each line of pixels in cells: its value at the left side, and what the right adds.
 
-        Returns:
-            Of each cell's first pixel (m,), and of the others from there on (y * x,).
+        Args:
+            row: Of each cell.
+            corners: As for `values`.
         """
-        down, right = torch.arange(self.rows.weight.shape[1]), torch.arange(self.columns.weight.shape[1])
-        first = self.rows.start[row] * self.width + self.columns.start[column]
-        return first, (down[:, None] * self.width + right).flatten()
+        down = self.rows.weight.index_select(0, row)
+        a, b, c, d = (each[:, None] for each in corners.unbind(1))
+        # written so that equal corners give their value exactly, which a sum of four products does not
+        return a + down * (c - a), (b - a) + down * (d - c - b + a)
+
+    def pixels(self, row: Int64[Tensor, " m"], column: Int64[Tensor, " m"]) -> Int64[Tensor, " m"]:
+        """Where each cell's first pixel lies in labels that are laid out in a line.
+
+        Args:
+            row: Of each cell.
+            column: Of each cell.
+        """
+        return self.rows.start.index_select(0, row) * self.width + self.columns.start.index_select(0, column)
 
     def to(self, device: torch.device) -> "Upsampling":
         """The same on a device."""

@@ -249,8 +249,8 @@ class ConceptOverlap(Metric):
         table[:, :, 0] = 0
         found = where_true(table > 0)
         row, place = divided(found, m)
-        number = labels.numbers.view(-1)[divided(row, u)[0] * m + place]
-        return row, number, table.view(-1)[found]
+        number = labels.numbers.view(-1).index_select(0, divided(row, u)[0] * m + place)
+        return row, number, table.view(-1).index_select(0, found)
 
     def _counts(self, row: Tensor, number: Tensor, labels: Packed) -> Bool[Tensor, "n #u k"]:
         """Whether the lit pixels of an image's unit count for concepts of each category."""

@@ -6,10 +6,10 @@ labels are decoded once for clean and attacked images, for all layers, and for w
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -19,6 +19,7 @@ from interp_plugins.dissection.thresholds import Rule, Thresholds, UnitThreshold
 from interp_plugins.foundation import check
 from interp_plugins.foundation.borrow import borrow
 from interp_plugins.foundation.concepts import LabelledImages
+from interp_plugins.foundation.measuring import levels
 from interp_plugins.foundation.randomness import derive
 from interp_plugins.foundation.record import record
 from interp_plugins.foundation.tiles import check_tile, fill, spans, tile_size
@@ -42,11 +43,12 @@ class Sight:
     layers: tuple[str, ...]
     tile: int | None = None
 
-    def maps(self, images: Float[Tensor, "n c h w"]) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+    def maps(self, images: Num[Tensor, "n c h w"]) -> Iterator[tuple[slice, dict[str, Tensor]]]:
         """The maps (m, u, h, w) of each layer, some images at a time, with which images those are.
 
         Args:
-            images: In [0, 1].
+            images: In [0, 1], or grey levels (uint8), which become floats when they are needed: memory and time are
+                less.
 
         Raises:
             LayerNotReached: A layer did not run.
@@ -54,17 +56,18 @@ class Sight:
             ValueError: A name is no layer, or what a layer puts out are no maps.
         """
         check_tile(self.tile)
-        images = check.images(images)
+        if images.dtype != torch.uint8:
+            images = check.images(images)
         rows = tile_size(self.tile, images.device)
         for span in spans(len(images), rows):
             with borrow(self.network), torch.no_grad(), record(self.network, self.layers) as outputs:
-                self.network(fill(images[span], rows))
+                self.network(fill(levels(images[span], images.device), rows))
             count = span.stop - span.start
             yield span, {layer: _maps(layer, outputs[layer], rows)[:count] for layer in self.layers}
 
-    def shapes(self, image: Float[Tensor, "1 c h w"]) -> dict[str, tuple[int, int, int]]:
+    def shapes(self, image: Num[Tensor, "1 c h w"]) -> dict[str, tuple[int, int, int]]:
         """Units, height and width of each layer's maps."""
-        _, maps = next(self.maps(image))
+        _, maps = next(replace(self, tile=1).maps(image))  # one row is enough
         return {layer: (found.shape[1], found.shape[2], found.shape[3]) for layer, found in maps.items()}
 
 
@@ -113,12 +116,12 @@ class Gathering:
         self.metrics |= {f"cells/{layer}": each for layer, each in self.cells.items()}
 
     def update(
-        self, images: Float[Tensor, "n c h w"], numbers: Int[Tensor, " n"], clean: "Gathering | None" = None
+        self, images: Num[Tensor, "n c h w"], numbers: Int[Tensor, " n"], clean: "Gathering | None" = None
     ) -> None:
         """Look at images.
 
         Args:
-            images: In [0, 1].
+            images: As for `Sight.maps`.
             numbers: Theirs.
             clean: Whose thresholds these images are held against; their own by default.
 
