@@ -21,7 +21,7 @@ from PIL import Image
 
 from interp_plugins.attacks import PredictedLabelFGSM
 from interp_plugins.cli import main, working
-from interp_plugins.cli.dissect import inputs
+from interp_plugins.cli.dissect import ahead, inputs
 from interp_plugins.cli.dissect.attacks import Spec
 from interp_plugins.cli.dissect.looking import Looking
 from interp_plugins.cli.dissect.tallying import Tallying
@@ -137,6 +137,18 @@ def test_counting_twice_where_memory_is_short_finds_the_same(
     monkeypatch.setattr(inputs, "MOST", 0)
     here(words(world, tmp_path / "out"))
     assert list(DissectionFolder.open(tmp_path / "out").manifest.shards) == ["coarse", "fine", "tally"]
+    assert bits(tmp_path / "out") == bits(world / "done")
+
+
+@pytest.mark.parametrize("most", [inputs.MOST, 0])
+def test_images_that_other_processes_decode_ahead_are_the_same(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+):
+    asked: list[torch.device] = []
+    monkeypatch.setattr(inputs, "MOST", most)
+    monkeypatch.setattr(ahead, "workers_on", lambda device: asked.append(device) or 2)
+    here(words(world, tmp_path / "out"))
+    assert len(asked) == (1 if most else 3)  # for each phase with the network
     assert bits(tmp_path / "out") == bits(world / "done")
 
 

@@ -54,6 +54,14 @@ class Pass(Protocol):
 
 
 @runtime_checkable
+class ReadsAhead(Protocol):
+    """A pass that wants to know what is coming."""
+
+    def expect(self, shards: Sequence[int]) -> None:
+        """Be told the shards to look at, in this order."""
+
+
+@runtime_checkable
 class Given(Protocol):
     """What the commands' requests have in common; `dissect run --help` says what each means."""
 
@@ -215,6 +223,8 @@ def share(folder: WorkFolder[Any], phase: str, place: Place, start: Callable[[],
         work = start()
         for metric in work.metrics.values():
             metric.to(device)
+        if isinstance(work, ReadsAhead):
+            work.expect(todo)
         progress = Progress(folder, phase, place.rank, work.metrics)
         for shard in todo:
             work.look(shard)

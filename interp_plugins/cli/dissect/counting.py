@@ -1,5 +1,7 @@
 """The first phase in two, where the largest activations are too many to keep: thresholds by counting."""
 
+from collections.abc import Sequence
+
 from interp_plugins.cli.dissect.inputs import Inputs
 from interp_plugins.cli.dissect.looking import Tops
 from interp_plugins.dissection.counting import CoarseCounts, FineCounts
@@ -22,6 +24,10 @@ class Coarse:
             f"{kind}/thresholds/{layer}": metric for (kind, layer), metric in self._counts.items()
         }
 
+    def expect(self, shards: Sequence[int]) -> None:
+        """Read the images of these shards ahead."""
+        self._loaded.expect(shards)
+
     def look(self, shard: int) -> None:
         """Look at the images of a shard."""
         for kind, images, ids in self._loaded.shard(shard):
@@ -38,6 +44,10 @@ class Fine:
         self._loaded = loaded
         coarse = {name: metric for name, metric in Coarse(loaded).metrics.items() if "/thresholds/" in name}
         self.metrics = {name: FineCounts(bins) for name, bins in folder.computed("coarse", coarse).items()}
+
+    def expect(self, shards: Sequence[int]) -> None:
+        """Read the images of these shards ahead."""
+        self._loaded.expect(shards)
 
     def look(self, shard: int) -> None:
         """Look at the images of a shard."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from interp_plugins.cli import networks
 from interp_plugins.cli.attack import stored
+from interp_plugins.cli.dissect.ahead import Ahead
 from interp_plugins.cli.dissect.attacks import Spec, attack_of
 from interp_plugins.cli.dissect.request import Request
 from interp_plugins.dissection.dissection import ATTACKED, CLEAN, Attack, NetworkDissection
@@ -82,15 +83,20 @@ class Inputs(Subject):
     method: NetworkDissection
     digests: Tensor  # uint8 (n, 32), of each image and its labels
     manifest: DissectionManifest
+    ahead: Ahead
 
     def numbers(self, shard: int) -> range:
         """The images of a shard."""
         return range(shard * SHARD, min((shard + 1) * SHARD, len(self.images)))
 
+    def expect(self, shards: Sequence[int]) -> None:
+        """Announce the shards whose images will be asked for, in this order."""
+        self.ahead.expect([self.numbers(shard) for shard in shards])
+
     def shard(self, shard: int) -> Iterator[tuple[str, Float[Tensor, "n 3 h w"], Int64[Tensor, " n"]]]:
         """The images of a shard, those of each kind with their numbers, the clean ones first."""
-        ids = torch.tensor(self.numbers(shard))
-        clean = self.pixels(CLEAN, self.numbers(shard))
+        ids, pixels = torch.tensor(self.numbers(shard)), self.ahead.tensor(self.numbers(shard))
+        clean = levels(pixels, self.device)
         yield CLEAN, clean, ids
         if self.attack is not None:
             yield ATTACKED, self.attack(clean, ids), ids
@@ -123,6 +129,7 @@ def load(given: Request, device: torch.device, quiet: bool) -> Inputs:
     return Inputs(
         **{field.name: getattr(found, field.name) for field in fields(found)},
         given=given, shapes=shapes, method=method, digests=digests, manifest=manifest,
+        ahead=Ahead(images, device),
     )  # fmt: skip
 
 

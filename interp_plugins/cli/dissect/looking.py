@@ -1,6 +1,6 @@
 """The first phase: images run through the network once, and what can matter of all its maps is kept."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -48,6 +48,10 @@ class Looking:
             for kind, gathered in self.gathered.items()
             for name, metric in gathered.metrics.items()
         }
+
+    def expect(self, shards: Sequence[int]) -> None:
+        """Read the images of these shards ahead."""
+        self._loaded.expect(shards)
 
     def look(self, shard: int) -> None:
         """Look at the images of a shard."""

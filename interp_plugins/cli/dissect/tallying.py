@@ -1,5 +1,6 @@
 """The last phase: what is lit above the thresholds is held against the labels."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from torchmetrics import Metric
@@ -24,6 +25,11 @@ class Tallying:
             for (kind, layer), each in self._overlaps.items()
             for number, metric in enumerate(each)
         }
+
+    def expect(self, shards: Sequence[int]) -> None:
+        """Read the images of these shards ahead."""
+        if "look" not in self._loaded.manifest.shards:
+            self._loaded.expect(shards)
 
     def look(self, shard: int) -> None:
         """Count in the images of a shard."""
