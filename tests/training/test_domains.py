@@ -157,6 +157,12 @@ def test_a_covariance_beyond_half_precision_is_taken_in_single():
     assert float(found) == 180_000
 
 
+def test_mmd_in_single_precision_keeps_its_digits_far_from_the_origin():
+    clean, adversarial = (rows.float() + 1000 for rows in draw(0))
+    expected = float(MultiKernelMMD()(clean.double(), adversarial.double()))
+    assert float(MultiKernelMMD()(clean, adversarial)) == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_batch_of_one_will_do_where_no_spread_is_asked_for():
     one, other = torch.tensor([[1.0, 5.0]]), torch.tensor([[0.0, 2.0]])
     assert float(MeanDifference()(one, other)) == 2
