@@ -55,7 +55,7 @@ def _sheet(loaded: Inputs, layer: str, found: Dissected, tops: dict[tuple[str, s
         {kind: each.thresholds.value for kind, each in aligned.items()},
         {kind: tops[kind, layer][:, :EACH] for kind in aligned},
     )
-    lead = f"The {len(chosen)} units with the largest IoU, one for each concept."
+    lead = "The units with the largest IoU, as far as possible each for another concept."
     return Section(f"Where do units of {layer} look?", lead, (drawn,))
 
 
