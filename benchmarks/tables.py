@@ -18,7 +18,7 @@ ALL, RIGHT = "all images", "right when clean"
 SIZES = ("rmse", "linf", "step kept")
 WORDS = ("median", "90th percentile", "largest")
 SHOWN = 20  # misses that are listed; more are counted
-PLACE = re.compile(r"(<!-- (table|missed|survey|detection): ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"(<!-- (table|missed|survey|detection|dissection): ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 SURVEYED = {
     "accuracy, real images": "accuracy/real images",
     "attacked images that say the target": "attacked images/says the target",
@@ -127,6 +127,25 @@ def detections(runs: Sequence[Results]) -> str:
     return _table(["", *(f"{run.settings['model']}, set `{name}`" for run, name in columns)], lines)
 
 
+def dissections(runs: Sequence[Results]) -> str:
+    """Which share of a layer's units detects a concept (Xie Table 2), and what chance gives, a line for each kind."""
+    categories = [str(name) for name in runs[0].settings["categories"]]  # type: ignore[union-attr]  # it is a list
+    lines = []
+    for run in runs:
+        for layer in run.settings["layers"]:  # type: ignore[union-attr]  # it is a list
+            for kind in ("clean", "attacked"):
+                place = f"{layer}/{kind}"
+                if not any(row.name == f"unique/{place}" for row in run.rows):
+                    continue
+                for words, ratio, unique in ((kind, "ratio", "unique"), ("95 % of chance", "chance", "chance unique")):
+                    shares = [run.row(f"{ratio}/{place}/{name}") for name in (*categories, "all")]
+                    lines.append(
+                        [_dissection(run), f"`{layer}`", words, *(_counted(row) for row in shares),
+                         _number(run.row(f"{unique}/{place}"))]
+                    )  # fmt: skip
+    return _table(["network", "layer", "images", *categories, "all", "different labels"], lines)
+
+
 def label(results: Results) -> str:
     """What a run is called in a table of several: its steps, and whether it was balanced."""
     return f"{results.settings['steps']} steps{', balanced' * bool(results.settings['balance'])}"
@@ -141,8 +160,8 @@ def renew(page: Path) -> str:
         if kind == "missed":
             return f"{opening}{missed(paths[0])}{closing}"
         runs = [Results.read(path) for path in paths]
-        if kind in ("survey", "detection"):
-            return f"{opening}{(surveys if kind == 'survey' else detections)(runs)}{closing}"
+        if kind in MANY:
+            return f"{opening}{MANY[kind](runs)}{closing}"
         shown = one(runs[0]) if len(runs) == 1 else side_by_side({label(run): run for run in runs})
         return f"{opening}{shown}{closing}"
 
@@ -170,6 +189,17 @@ def _count(run: Results, name: str) -> str:
     return f"{int(str(run.settings[name])):,}"
 
 
+def _dissection(run: Results) -> str:
+    """The network, and what is not by default."""
+    union, threshold = str(run.settings["union"]), str(run.settings["threshold"])
+    unusual = [f"union {union}"] * (union != "category") + [f"{threshold} thresholds"] * (threshold != "recompute")
+    return ", ".join([str(run.settings["model"]), *unusual])
+
+
+def _counted(row: Row) -> str:
+    return f"{100 * (row.value or 0):.1f} % ({row.numerator})"
+
+
 def _number(row: Row) -> str:
     return "none" if row.value is None else f"{row.value:.3g}"
 
@@ -178,6 +208,8 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     shown = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(line)} |" for line in lines)]
     return "\n".join(shown) + "\n"
 
+
+MANY = {"survey": surveys, "detection": detections, "dissection": dissections}
 
 if __name__ == "__main__":
     for word in sys.argv[1:]:

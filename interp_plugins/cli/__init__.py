@@ -63,7 +63,10 @@ GROUPS = {
     },
 }
 
-FAILED, USAGE, ENVIRONMENT, INTERRUPTED = 1, 2, 3, 4
+FAILED = 1
+USAGE = 2
+ENVIRONMENT = 3
+INTERRUPTED = 4
 TYPERS_INTERRUPT = 130  # typer turns a KeyboardInterrupt into this code before we see it
 BAD_INPUT = (ValueError, TypeError, InterpError, FileNotFoundError, FileExistsError, NotADirectoryError,
              IsADirectoryError, PermissionError)  # fmt: skip

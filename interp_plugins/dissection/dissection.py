@@ -29,7 +29,8 @@ from interp_plugins.foundation.concepts import LabelledImages
 from interp_plugins.foundation.measuring import for_measuring, levels
 
 BATCH = 64  # images in memory together
-CLEAN, ATTACKED = "clean", "attacked"
+CLEAN = "clean"
+ATTACKED = "attacked"
 Policy = Literal["recompute", "clean"]
 POLICIES: tuple[Policy, ...] = ("recompute", "clean")
 

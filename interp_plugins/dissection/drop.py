@@ -35,7 +35,7 @@ class Change:
     clean: Interval
     attacked: Interval
     difference: Interval  # attacked - clean
-    reversed: Float64[Tensor, "*shape"]  # how often a draw shows no drop: small where the drop is real
+    reversed: Float64[Tensor, "*dims"]  # how often a draw shows no drop: small where the drop is real
 
 
 @dataclass(frozen=True)

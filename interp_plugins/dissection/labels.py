@@ -57,7 +57,7 @@ class UnitLabels:
         return self.iou > self.detector
 
     @property
-    def by_category(self) -> Int64[Tensor, " k"]:
+    def by_category(self) -> Int64[Tensor, " kinds"]:
         """How many detectors have a label of each category."""
         return torch.bincount(self.category[self.detectors], minlength=self.per_category_iou.shape[1])
 
@@ -67,7 +67,7 @@ class UnitLabels:
         return len(self.concept[self.detectors].unique())
 
     @property
-    def unique_by_category(self) -> Int64[Tensor, " k"]:
+    def unique_by_category(self) -> Int64[Tensor, " kinds"]:
         """How many different labels of each category detectors have."""
         pairs = torch.stack([self.concept, self.category])[:, self.detectors].unique(dim=1)
         return torch.bincount(pairs[1], minlength=self.per_category_iou.shape[1])

@@ -1,9 +1,9 @@
 """How much of what a unit lights is a concept: intersections and unions over all images, as exact integers.
 
-    IoU(k, c) = sum over images of |M_k & L_c| / sum over images of |M_k | L_c|          (Bau et al. 2017; Xie Eq. 4)
+    IoU(k, c) = sum over images of #(M_k and L_c) / sum over images of #(M_k or L_c)     (Bau et al. 2017; Xie Eq. 4)
 
-The union is |M_k| + |L_c| - |M_k & L_c|, and there are three ways to count |M_k|, on which the label of a unit depends
-more than on anything else:
+M_k are the pixels that unit k lights and L_c those of concept c. The union is #M_k + #L_c - #(M_k and L_c), and there
+are three ways to count #M_k, on which the label of a unit depends more than on anything else:
 
 category    pixels lit in images that have any label of c's category: the paper's, and the default
 lite        pixels lit in images where a label of c's category lies under the lit ones: NetDissect-Lite's

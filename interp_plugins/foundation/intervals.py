@@ -19,12 +19,12 @@ from torch import Tensor
 class Interval:
     """Values with the limits of their interval, nan where undefined."""
 
-    value: Float64[Tensor, "*shape"]
-    low: Float64[Tensor, "*shape"]
-    high: Float64[Tensor, "*shape"]
+    value: Float64[Tensor, "*dims"]
+    low: Float64[Tensor, "*dims"]
+    high: Float64[Tensor, "*dims"]
 
 
-def between(value: Float64[Tensor, "*shape"], draws: Float64[Tensor, "d *shape"], level: float = 0.95) -> Interval:
+def between(value: Float64[Tensor, "*dims"], draws: Float64[Tensor, "d *shape"], level: float = 0.95) -> Interval:
     """The middle of the draws, widened to hold the values; nan where the value is, or where no draw defines it.
 
     Args:
@@ -39,7 +39,7 @@ def between(value: Float64[Tensor, "*shape"], draws: Float64[Tensor, "d *shape"]
     return Interval(value, torch.minimum(low, value), torch.maximum(high, value))
 
 
-def around(value: Float64[Tensor, "*shape"], draws: Float64[Tensor, "d *shape"], level: float = 0.95) -> Interval:
+def around(value: Float64[Tensor, "*dims"], draws: Float64[Tensor, "d *shape"], level: float = 0.95) -> Interval:
     """The draws moved so that their mean is the value; arguments, errors and nan as for `between`."""
     low, high = _tails(draws - draws.nanmean(0), level)
     return Interval(value, value + low, value + high)

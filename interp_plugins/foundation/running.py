@@ -190,7 +190,7 @@ def k_largest(keys: Shaped[Tensor, "u n"], k: int) -> Shaped[Tensor, "u k"]:
     return keys.topk(k, 1).values.flip(1)
 
 
-def where_true(mask: Bool[Tensor, "*shape"]) -> Int64[Tensor, " m"]:
+def where_true(mask: Bool[Tensor, "*dims"]) -> Int64[Tensor, " m"]:
     """Where a mask, laid out in a line, is true; ascending."""
     if mask.device.type == "cpu":  # in numpy it takes a third of the time
         return torch.from_numpy(np.flatnonzero(mask.numpy()))
@@ -210,19 +210,19 @@ def _refuse_nan(values: Tensor, place: Callable[[int], tuple[Tensor | int, Tenso
         raise ValueError(f"expected no NaN, got one in unit {int(unit)}, id {int(id)}")
 
 
-def to_ordered(values: Float32[Tensor, "*shape"]) -> Int32[Tensor, "*shape"]:
+def to_ordered(values: Float32[Tensor, "*dims"]) -> Int32[Tensor, "*dims"]:
     """Integers that stand in the order of the floats; equal for -0 and 0."""
     bits = (values + 0.0).view(torch.int32)  # the sum makes -0 a 0
     bits ^= (bits >> 31) & SIGN  # negative floats sort backwards by their bits
     return bits
 
 
-def from_ordered(bits: Int32[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
+def from_ordered(bits: Int32[Tensor, "*dims"]) -> Float32[Tensor, "*dims"]:
     """The floats that `to_ordered` made integers of."""
     return (bits ^ ((bits >> 31) & SIGN)).view(torch.float32)
 
 
-def divided(numbers: Int64[Tensor, "*shape"], by: int) -> tuple[Int64[Tensor, "*shape"], Int64[Tensor, "*shape"]]:
+def divided(numbers: Int64[Tensor, "*dims"], by: int) -> tuple[Int64[Tensor, "*dims"], Int64[Tensor, "*dims"]]:
     """Quotients and remainders of numbers from 0 to below 2^53."""
     quotients = (numbers.double() / by).long()  # exact, and quicker than a division of integers
     return quotients, numbers - quotients * by

@@ -12,7 +12,10 @@ from interp_plugins.dissection.labels import ALL, UnitLabels
 from interp_plugins.dissection.thresholds import Thresholds
 from interp_plugins.foundation.concepts import Vocabulary
 
-KEPT, OTHER, LOST, GAINED = "kept", "other label", "lost", "gained"
+KEPT = "kept"
+OTHER = "other label"
+LOST = "lost"
+GAINED = "gained"
 
 
 @dataclass(frozen=True)

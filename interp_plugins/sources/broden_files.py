@@ -14,7 +14,7 @@ from PIL import Image
 from interp_plugins.foundation.concepts import SUFFIX, Concept
 
 Layers = NDArray[np.integer[Any]]
-Row = Mapping[str, object]
+IndexRow = Mapping[str, object]
 
 
 @runtime_checkable
@@ -48,7 +48,7 @@ def check_names(names: Sequence[str], categories: Sequence[str]) -> None:
 
 def write_picture(
     folder: Path, pictures: Pictures, new: NDArray[np.int64], whole: Sequence[str], number: int
-) -> Row | None:
+) -> IndexRow | None:
     """Write an image and its masks.
 
     Args:
@@ -78,7 +78,7 @@ def write_picture(
 
 
 def write_tables(
-    folder: Path, rows: Sequence[Row], concepts: Sequence[tuple[Concept, int, float]], categories: Sequence[str]
+    folder: Path, rows: Sequence[IndexRow], concepts: Sequence[tuple[Concept, int, float]], categories: Sequence[str]
 ) -> None:
     """Write label.csv, category.csv, the c_*.csv, and at last index.csv.
 
@@ -127,7 +127,7 @@ def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def _table(path: Path, rows: Sequence[Row]) -> None:
+def _table(path: Path, rows: Sequence[IndexRow]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

@@ -1,13 +1,13 @@
 """Clean and attacked images as two domains: their representations are brought to one distribution, not pair by pair.
 
-    Coral, norm "l1"         sum |C_D - C_A| / d^2                    Song et al. 2019, Xie
-    Coral, norm "frobenius"  |C_D - C_A|_F^2 / (4 d^2)                Sun and Saenko 2016, Deep CORAL
-    MeanDifference           sum |mean_D - mean_A| / d                Song et al. 2019, Xie
+    Coral, norm "l1"         sum abs(C_D - C_A) / d^2                 Song et al. 2019, Xie
+    Coral, norm "frobenius"  sum (C_D - C_A)^2 / (4 d^2)              Sun and Saenko 2016, Deep CORAL
+    MeanDifference           sum abs(mean_D - mean_A) / d             Song et al. 2019, Xie
     MultiKernelMMD           E k(D, D') + E k(A, A') - 2 E k(D, A)    Long et al. 2015
 
 D are representations of clean images, A of attacked ones, d their width, C their covariance. Song et al. (ATDA,
 arXiv:1810.00740) take the logits, Xie the last layer of features or an adaptation layer after it. Both call
-MeanDifference "MMD"; it is 0 whenever the means agree. Their |.| is entry by entry, not the norm of a matrix.
+MeanDifference "MMD"; it is 0 whenever the means agree. Absolute values are entry by entry, no norm of a matrix.
 
 Departures and open points:
 
@@ -95,7 +95,7 @@ class MeanDifference:
 class MultiKernelMMD:
     """The squared maximum mean discrepancy under a mean of Gaussian kernels (arXiv:1502.02791).
 
-    A kernel of width b is exp(-|x - y|^2 / (b scale)).
+    A kernel of width b is exp(-sum (x - y)^2 / (b scale)).
     """
 
     bandwidths: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)  # b, in units of `scale`
