@@ -14,12 +14,14 @@ import torch
 from chromium import console
 
 from interp_plugins.cli import main
-from interp_plugins.demo import examples, networks, numbers, sections, study
+from interp_plugins.demo import dissection, examples, networks, numbers, sections, study
 from interp_plugins.demo.folder import Folder
 from interp_plugins.demo.hosts import compare
 from interp_plugins.demo.writing import write
+from interp_plugins.dissection.labels import quantile95
 from interp_plugins.report.results import Results
 from interp_plugins.sources import weights
+from interp_plugins.sources.labelled import open_labelled
 from interp_plugins.store.sets import AdversarialSet
 
 TINY = {
@@ -91,6 +93,40 @@ def test_networks_are_named_by_what_their_files_hold(outcome):
     assert [member.spec for member in members] == [f"{outcome.folder.nets}:depth_4"]
     for network in outcome.networks:
         assert weights.digest(outcome.folder.network(network.recipe)) == network.sha256
+
+
+def test_units_point_at_more_of_what_was_drawn_than_chance_explains(tmp_path):
+    learned = {"training": 320, "held_out": 400, "depths": (8,), "witness": 4, "width": 16, "epochs": 4, "size": 64}
+    found = [*run(tmp_path, attacked=2, targets=1, **learned).dissection.layers.values()][-1]
+    assert len(found.clean.chance.unique) == 20
+    assert found.clean.labels.unique > quantile95(found.clean.chance.unique)
+
+
+def test_what_is_said_to_be_dissected_is_what_the_commands_would_dissect(outcome):
+    images, layer = open_labelled(outcome.folder.labelled), [*outcome.dissection.layers][-1]
+    assert np.array_equal(images.tensor(range(len(images))).numpy(), outcome.unseen)
+    again = outcome.dissection.method(outcome.folder.network(outcome.looked_into.recipe), [layer], images)[layer]
+    assert torch.equal(again.clean.overlap.intersection, outcome.dissection.layers[layer].clean.overlap.intersection)
+    assert dissection.command(outcome).startswith(
+        f"interp-plugins dissect run --model {outcome.folder.nets}:depth_4 --layers features.4 --data "
+    )
+
+
+def test_detectors_before_and_after_learning_are_rows_of_the_results(outcome):
+    found = numbers.rows(outcome)
+    for layer, each in outcome.dissection.layers.items():
+        row = found[f"ratio/{layer}/clean/all"]
+        assert (row.numerator, row.denominator) == (int(each.clean.labels.detectors.sum()), 16)
+    assert not any(name.endswith("/part") for name in found)
+
+
+def test_labelled_images_that_no_demo_drew_are_left_alone(tmp_path):
+    (tmp_path / "labelled").mkdir()
+    theirs = tmp_path / "labelled" / "index.csv"
+    theirs.write_text("image,split\nstreet.jpg,train\n")
+    with pytest.raises(ValueError, match=r"labelled holds images that the demo did not draw; name another folder"):
+        run(tmp_path)
+    assert theirs.exists()
 
 
 def test_a_second_demo_in_the_folder_makes_its_set_anew(tmp_path):

@@ -1,8 +1,9 @@
-"""The demo's folder: networks, pictures and the adversarial set lie in it as `interp-plugins attack ...` wants them.
+"""The demo's folder: networks, pictures and the adversarial set lie in it as the other commands want them.
 
 OUT/networks/depth_4.safetensors, ...   the weights
 OUT/networks/nets.py                    a factory for each network: --model OUT/networks/nets.py:depth_4
 OUT/pictures.npz                        the pictures that are attacked: --data OUT/pictures.npz
+OUT/labelled                            all held-out pictures, with what is where in them: --data OUT/labelled
 OUT/set                                 the adversarial set
 """
 
@@ -70,6 +71,11 @@ class Folder:
         return self.path / "pictures.npz"
 
     @property
+    def labelled(self) -> Path:
+        """The held-out pictures with their concepts, a Broden directory."""
+        return self.path / "labelled"
+
+    @property
     def set(self) -> Path:
         """The adversarial set."""
         return self.path / "set"
@@ -87,12 +93,14 @@ class Folder:
         return trained(self.weights(recipe), recipe.depth, recipe.classes, recipe.width)
 
     def clear(self) -> None:
-        """Remove the set that an earlier demo made here, and make the folders; whatever else there is stays.
+        """Remove what an earlier demo made here, and make the folders; whatever else there is stays.
 
         Raises:
-            ValueError: There is something at `set` that is no set of a demo in this folder, or one that is being made.
+            ValueError: There is something at `set` that is no set of a demo in this folder, or one that is being made;
+                or labelled images at `labelled` that no demo drew.
         """
         self.nets.parent.mkdir(parents=True, exist_ok=True)
+        self._clear_labelled()
         if not self.set.exists():
             return
         try:
@@ -106,6 +114,16 @@ class Folder:
         with hold(self.set, Place()):
             pass  # nobody is at work there
         shutil.rmtree(self.set)
+
+    def _clear_labelled(self) -> None:
+        index = self.labelled / "index.csv"
+        if not index.exists():
+            return
+        if not index.read_text(encoding="utf-8").partition("\n")[2].startswith("scenes/"):
+            raise ValueError(
+                f"{self.labelled} holds images that the demo did not draw; name another folder with --out, or move it"
+            )
+        shutil.rmtree(self.labelled)
 
     def write_nets(self, recipes: Iterable[Recipe]) -> None:
         """Write the model file."""

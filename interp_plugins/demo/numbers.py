@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from interp_plugins.demo.study import Outcome
-from interp_plugins.report import survey
+from interp_plugins.report import dissection, survey
 from interp_plugins.report.results import Input, Results, Row, rate
 
 POPULATIONS = ("all images", "right when clean")
 SURVEYED = (survey.EVERYWHERE, "r1/all", "r2/all")  # what is told of the units of one network
+CATEGORIES = ("color", "object", "part", "scene", "texture")  # of a dissection all of them together are told
 Flags = NDArray[np.bool_]
 
 
@@ -51,6 +52,7 @@ def rows(outcome: Outcome) -> dict[str, Row]:
             found.append(Row(name=f"{measure}/{name}", value=float(np.quantile(values, quantile)), method=method))
     asked = len(outcome.survey.layers) - 1
     found += [row for row in survey.rows(outcome.survey, asked) if row.name.endswith(SURVEYED)]
+    found += [row for row in dissection.rows(outcome.dissection) if row.name.rpartition("/")[2] not in CATEGORIES]
     core = outcome.hosts[0].sha256
     for host in outcome.hosts[1:]:
         if host.sha256 is not None:

@@ -7,7 +7,7 @@ adversarial images, and, as a control, the same changes mirrored left to right, 
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from interp_plugins.attacks import EnsembleOptimization, LeastLikely
+from interp_plugins.attacks import EnsembleOptimization, LeastLikely, PredictedLabelFGSM
 from interp_plugins.demo.folder import Folder, Recipe
 from interp_plugins.demo.hosts import HostRun, compare
-from interp_plugins.demo.work import Job, Numbers, Pictures, Workers, attack, draw, learn, workers
+from interp_plugins.demo.networks import Convolution, ResidualNetwork, fresh
+from interp_plugins.demo.work import Job, Numbers, Pictures, Workers, attack, draw, label, learn, workers
+from interp_plugins.dissection.dissection import NetworkDissection
 from interp_plugins.foundation.distributed import Place
 from interp_plugins.foundation.taxonomy import similarity
 from interp_plugins.foundation.tiles import fill, spans
 from interp_plugins.neurons.survey import Survey, survey_of
+from interp_plugins.report.study import Study
 from interp_plugins.sources import images as sources
 from interp_plugins.sources import scenes, weights, wordnet
+from interp_plugins.sources.labelled import open_labelled
 from interp_plugins.store.lock import hold
 from interp_plugins.store.manifest import Member
 from interp_plugins.store.plan import plan
@@ -55,6 +59,7 @@ class Settings:
     distance_weight: float = 0.1
     tile: int = 16  # rows a network call
     compared: int = 8  # pictures that are attacked through the hosts as well
+    epsilon: float = 16 / 255  # of the one step under which units are dissected
     share: float = 0.05  # of all pictures that stand for a unit; the papers' 0.01 would be 4 of them
     sigma: float = 2.0  # of the similarity of classes
 
@@ -107,8 +112,9 @@ class Outcome:
     hosts: tuple[HostRun, ...]
     unseen: Pictures  # (held_out, 3, h, w), all held-out pictures, the attacked ones first
     looked_into: Network  # whose units were measured
-    model: nn.Module  # that network
+    model: ResidualNetwork  # that network
     survey: Survey
+    dissection: Study
     inputs: tuple[tuple[str, str], ...]  # what went in: name, sha256
     threads: int  # a process
 
@@ -139,11 +145,10 @@ def run(settings: Settings, folder: Folder, *, processes: int = 1, watch: Watch 
     """
     watch = watch or (lambda doing, share: None)
     world = scenes.draw(1, 16)
-    total = settings.training + settings.held_out
     threads = torch.get_num_threads() if processes == 1 else 1
     folder.clear()
     with workers(processes) as work:
-        images, labels = _draw(settings, total, work, watch)
+        images, labels = _draw(settings, folder, work, watch)
         learned = images[: settings.training], labels[: settings.training]
         unseen = images[settings.training :], labels[settings.training :]
         networks = _train(settings, folder, len(world.classes), learned, unseen, work, watch)
@@ -166,6 +171,9 @@ def run(settings: Settings, folder: Folder, *, processes: int = 1, watch: Watch 
     middle = len(networks) // 2 - 1
     survey = _survey(settings, models[middle], unseen, adversarial, targets, world.wnids)
     watch("measuring the units of one network", 1.0)
+    watch("dissecting it", 0.0)
+    dissection = _dissection(settings, folder, networks[middle], models[middle])
+    watch("dissecting it", 1.0)
     inputs = [("training images", _digest(*learned)), ("held-out images", _digest(*unseen))]
     return Outcome(
         settings=settings,
@@ -190,6 +198,7 @@ def run(settings: Settings, folder: Folder, *, processes: int = 1, watch: Watch 
         looked_into=networks[middle],
         model=models[middle],
         survey=survey,
+        dissection=dissection,
         inputs=(*inputs, *((f"network of {network.name}", network.sha256) for network in networks)),
         threads=threads,
     )
@@ -212,10 +221,15 @@ def mirrored_change(images: Pictures, adversarial: Pictures) -> Pictures:
     return (images[:, None] + change[..., ::-1]).clip(0, 255).astype(np.uint8)
 
 
-def _draw(settings: Settings, total: int, work: Workers, watch: Watch) -> tuple[Pictures, Numbers]:
-    starts = range(0, total, 200)
-    jobs: list[Job] = [(draw, (min(200, total - at), settings.size, settings.seed, at)) for at in starts]
-    parts = _collect(work, jobs, [1.0] * len(jobs), "drawing the world", watch)
+def _draw(settings: Settings, folder: Folder, work: Workers, watch: Watch) -> tuple[Pictures, Numbers]:
+    """The pictures to learn from, and after them the held-out ones, which are written with their concepts as well."""
+    training, held_out, size, seed = settings.training, settings.held_out, settings.size, settings.seed
+    counts = {at: min(200, training - at) for at in range(0, training, 200)}
+    jobs: list[Job] = [(label, (folder, held_out, size, seed, training))]  # the longest first
+    jobs += [(draw, (count, size, seed, at)) for at, count in counts.items()]
+    sizes = [float(count) for count in (held_out, *counts.values())]
+    first, *others = _collect(work, jobs, sizes, "drawing the world", watch)
+    parts = [*others, first]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
@@ -289,6 +303,24 @@ def _survey(
         share=settings.share,
         tile=settings.tile,
     )
+
+
+def _dissection(settings: Settings, folder: Folder, network: Network, model: ResidualNetwork) -> Study:
+    """Which drawn concepts the units of one network point at, clean and attacked, and before it had learned anything.
+
+    The layer is the last convolution before its maps are pooled: after that a map has few places to point with.
+    """
+    images, method = open_labelled(folder.labelled), NetworkDissection(seed=settings.seed, tile=settings.tile)
+    layer = [f"features.{place}" for place, part in enumerate(model.features) if isinstance(part, Convolution)][-1]
+    step = PredictedLabelFGSM(epsilon=settings.epsilon, tile=settings.tile)
+    recipe = network.recipe
+    before = fresh(recipe.depth, recipe.classes, recipe.width, recipe.seed).eval()
+    found = {
+        f"{layer}, untrained": replace(method, permutations=0)(before, [layer], images)[layer],
+        layer: method(model, [layer], images, lambda clean, _numbers: step(model, clean))[layer],
+    }
+    told = f"FGSM, epsilon = {255 * settings.epsilon:g}/255, away from the predicted class"
+    return Study(found, method, images.vocabulary, len(images), told)
 
 
 def _collect(work: Workers, jobs: Sequence[Job], sizes: Sequence[float], doing: str, watch: Watch) -> list[Any]:

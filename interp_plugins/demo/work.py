@@ -67,6 +67,13 @@ def draw(count: int, size: int, seed: int, start: int) -> tuple[Pictures, Number
     return drawn.images.numpy(), drawn.labels.numpy()
 
 
+def label(folder: Folder, count: int, size: int, seed: int, start: int) -> tuple[Pictures, Numbers]:
+    """As `draw`, and write the pictures with what is where in them."""
+    drawn = scenes.draw(count, size, seed, start=start)
+    scenes.write_broden(drawn, folder.labelled)
+    return drawn.images.numpy(), drawn.labels.numpy()
+
+
 def learn(folder: Folder, recipe: Recipe, images: Pictures, labels: Numbers) -> float:
     """Train a network and write its weights; return its accuracy on the training pictures in the last round."""
     network = fresh(recipe.depth, recipe.classes, recipe.width, recipe.seed)

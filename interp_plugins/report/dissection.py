@@ -49,7 +49,7 @@ def rows(study: Study) -> Iterator[Row]:
 
 def sections(study: Study) -> tuple[Section, ...]:
     """Table 2, and for each layer which concepts its units detect and which units change."""
-    found = [_overview(study)]
+    found = [overview(study)]
     caption = _caption(study) + (" Outlines and lines across: on clean images." if study.attack else "")
     for layer, each in study.layers.items():
         if (figure := detectors.bars(layer, each, study.vocabulary, caption=caption)) is not None:
@@ -61,7 +61,8 @@ def sections(study: Study) -> tuple[Section, ...]:
     return tuple(found)
 
 
-def _overview(study: Study) -> Section:
+def overview(study: Study) -> Section:
+    """Table 2, and what it says of the last layer."""
     layer, found = [*study.layers.items()][-1]
     labels = found.clean.labels
     lead = (

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from interp_plugins.foundation.processor import cores
@@ -22,7 +23,11 @@ def each(work: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
         OSError, ValueError: What `work` raised.
     """
     workers = min(workers, cores())
-    for result, fault in DataLoader(_Work(work, count), batch_size=None, num_workers=workers, collate_fn=_unchanged):
+    loader = DataLoader(
+        _Work(work, count), batch_size=None, num_workers=workers, collate_fn=_unchanged,
+        generator=torch.Generator(),  # a loader draws its workers' seed, by default from everybody's randomness
+    )  # fmt: skip
+    for result, fault in loader:
         if fault is not None:
             raise fault
         yield result
