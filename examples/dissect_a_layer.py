@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
 from rich.progress import track
 from torch import Tensor, nn
 
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> Dissected:
     given = parser.parse_args(argv)
     if bool(given.model) != bool(given.data):
         parser.error("--model and --data go together")
+    torch.set_num_threads(1)  # bits are promised for one thread
     with TemporaryDirectory() as scratch:
         if given.model:
             model, images = models.load(given.model).module, open_labelled(given.data)

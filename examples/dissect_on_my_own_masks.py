@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
 from PIL import Image
 from rich.progress import track
 from torch import nn
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> Alignment:
     given = parser.parse_args(argv)
     if bool(given.model) != bool(given.data):
         parser.error("--model and --data go together")
+    torch.set_num_threads(1)  # bits are promised for one thread
     with TemporaryDirectory() as scratch:
         model = models.load(given.model).module if given.model else drawn(given, Path(scratch))
         # [dissect]
