@@ -5,8 +5,9 @@
     IoU(k, c)   of M_k with the pixels of concept c, over the whole data set
     label       the concept with the largest IoU, if that is above 0.04
 
-Xie ("Adversarial examples and network dissection", Eq. 10, Table 2) perturbs the images, keeps their labels and does it
-all again. Whether T_k is found again is not said; it is by default, so that the same area is lit in both.
+Xie ("Interpretability analysis of deep neural networks under adversarial attacks", Eq. 10, Table 2) perturbs the images,
+keeps their labels and does it all again. Whether T_k is found again is not said; it is by default, so that the same
+area is lit in both.
 
 The images pass through the network once, for all layers. What that leaves is in `passes`.
 """
@@ -127,7 +128,7 @@ class NetworkDissection:
             {(kind, layer): gathered[kind].thresholds[layer].compute() for kind in kinds for layer in shapes}
         )
         cells = {(kind, layer): gathered[kind].cells[layer].compute() for kind, layer in thresholds}
-        overlaps = {key: self.overlaps(shapes[key[1]][0], images) for key in thresholds}
+        overlaps = {key: self.overlaps(shapes[key[1]][0], images, attacked=attack is not None) for key in thresholds}
         for metric in (metric for each in overlaps.values() for metric in each):
             metric.to(device)
         order = shuffles(len(images), self.permutations, self.seed)
@@ -149,9 +150,15 @@ class NetworkDissection:
             for (kind, layer), own in found.items()
         }
 
-    def overlaps(self, units: int, images: LabelledImages) -> list[ConceptOverlap]:
-        """What counts a layer of one kind of images: with their own labels, and with those of each permutation."""
-        blocks = blocks_for(len(images)) if self.draws else 0
+    def overlaps(self, units: int, images: LabelledImages, *, attacked: bool) -> list[ConceptOverlap]:
+        """What counts a layer of one kind of images: with their own labels, and with those of each permutation.
+
+        Args:
+            units: Of the layer.
+            images: All of them.
+            attacked: Whether there are attacked ones as well, so that a drop may be drawn.
+        """
+        blocks = blocks_for(len(images)) if self.draws and attacked else 0
         own = ConceptOverlap(units, images.vocabulary, self.union, blocks=blocks, images=len(images))
         return [own, *(ConceptOverlap(units, images.vocabulary, self.union) for _ in range(self.permutations))]
 
