@@ -17,7 +17,8 @@ from torchmetrics import Metric
 from interp_plugins.dissection.geometry import Upsampling
 from interp_plugins.foundation.running import divided, where_true
 
-GROWTH = 1.5  # of what is kept, before cells below the risen threshold are looked for
+GROWTH = 1.2  # of what is kept, before cells below the risen threshold are looked for
+TOGETHER = 2**16  # cells that are kept in one piece: pieces are few, and copying one takes little memory
 CHUNK = 2048  # cells enlarged at once, so that they stay in a processor's cache
 
 
@@ -88,7 +89,7 @@ class CandidateCells(Metric):
         self.units, self.shape = units, shape
         self.add_state("keys", [], dist_reduce_fx="cat")
         self.add_state("corners", [], dist_reduce_fx="cat")
-        self._hold(torch.empty(0, dtype=torch.int64), torch.empty(0, 4))
+        self._know_nothing()
 
     def update(
         self, maps: Float[Tensor, "n u h w"], images: Int[Tensor, " n"], bar: Float[Tensor, " u"] | None = None
@@ -105,31 +106,43 @@ class CandidateCells(Metric):
         self.corners.append(found.corners)
         self._held += len(found.keys)
         if bar is not None and self._held > GROWTH * self._kept:
-            left = self._all().above(bar)
-            self._hold(left.keys, left.corners)
+            self._drop(bar)
 
     def compute(self) -> Cells:
         """All that are left, in the order of the images."""
-        found = self._all()
-        if (found.keys[1:] < found.keys[:-1]).any():
-            order = found.keys.argsort()
-            return Cells(found.keys[order], found.corners[order], self.units, self.shape)
-        return found
+        if isinstance(self.keys, list):  # not so where the states of all processes have come together
+            self.keys, self.corners = [_joined(self.keys)], [_joined(self.corners)]
+        keys, corners = (each[0] if isinstance(each, list) else each for each in (self.keys, self.corners))
+        if (keys[1:] < keys[:-1]).any():
+            order = keys.argsort()
+            keys, corners = keys[order], corners[order]
+        return Cells(keys, corners, self.units, self.shape)
 
     def reset(self) -> None:
         """Forget everything."""
         super().reset()
-        self._hold(torch.empty(0, dtype=torch.int64, device=self.device), torch.empty(0, 4, device=self.device))
+        self._know_nothing()
 
-    def _hold(self, keys: Tensor, corners: Tensor) -> None:
-        self.keys, self.corners = [keys], [corners]  # a process without images has something to send as well
-        self._held = self._kept = len(keys)
+    def _know_nothing(self) -> None:
+        # a process without images has something to send as well
+        self.keys = [torch.empty(0, dtype=torch.int64, device=self.device)]
+        self.corners = [torch.empty(0, 4, device=self.device)]
+        self._held = self._kept = 0
 
-    def _all(self) -> Cells:
-        keys, corners = (
-            state if isinstance(state, Tensor) else torch.cat(state) for state in (self.keys, self.corners)
-        )
-        return Cells(keys, corners, self.units, self.shape)
+    def _drop(self, bar: Tensor) -> None:
+        """Drop what the risen bar leaves below it, batch by batch, so that nothing large is copied."""
+        keys, corners = self.keys[:1], self.corners[:1]
+        for batch in range(1, len(self.keys)):
+            left = Cells(self.keys[batch], self.corners[batch], self.units, self.shape).above(bar)
+            self.keys[batch], self.corners[batch] = keys[0], corners[0]  # so that its memory is free again
+            if len(keys[-1]) + len(left.keys) < TOGETHER and len(keys) > 1:
+                keys[-1] = torch.cat([keys[-1], left.keys])
+                corners[-1] = torch.cat([corners[-1], left.corners])
+            else:
+                keys.append(left.keys)
+                corners.append(left.corners)
+        self.keys, self.corners = keys, corners
+        self._held = self._kept = sum(map(len, keys))
 
 
 def cells_of(
@@ -189,6 +202,17 @@ def _neighbours(places: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The places before and behind each of the places + 1 cells of an axis."""
     cells = torch.arange(places + 1, device=device)
     return (cells - 1).clamp_min(0), cells.clamp_max(places - 1)
+
+
+def _joined(pieces: list[Tensor]) -> Tensor:
+    """Pieces one after the other; each is forgotten when it is copied, so that memory never holds all twice."""
+    found = pieces[0].new_empty(sum(map(len, pieces)), *pieces[0].shape[1:])
+    start, none = 0, pieces[0][:0]
+    for number, piece in enumerate(pieces):
+        found[start : start + len(piece)] = piece
+        start += len(piece)
+        pieces[number] = none
+    return found
 
 
 def _pairs(values: Tensor, dim: int) -> Tensor:

@@ -5,9 +5,9 @@
     IoU(k, c)   of M_k with the pixels of concept c, over the whole data set
     label       the concept with the largest IoU, if that is above 0.04
 
-Xie ("Interpretability analysis of deep neural networks under adversarial attacks", Eq. 10, Table 2) perturbs the images,
-keeps their labels and does it all again. Whether T_k is found again is not said; it is by default, so that the same
-area is lit in both.
+Xie ("Interpretability analysis of deep neural networks under adversarial attacks", Eq. 10, Table 2) perturbs the
+images, keeps their labels and does it all again. Whether T_k is found again is not said; it is by default, so that the
+same area is lit in both.
 
 The images pass through the network once, for all layers. What that leaves is in `passes`.
 """

@@ -59,15 +59,16 @@ class Sight:
         if images.dtype != torch.uint8:
             images = check.images(images)
         rows = tile_size(self.tile, images.device)
-        for span in spans(len(images), rows):
-            with borrow(self.network), torch.no_grad(), record(self.network, self.layers) as outputs:
-                self.network(fill(levels(images[span], images.device), rows))
-            count = span.stop - span.start
-            yield span, {layer: _maps(layer, outputs[layer], rows)[:count] for layer in self.layers}
+        with borrow(self.network):
+            for span in spans(len(images), rows):
+                with torch.no_grad(), record(self.network, self.layers) as outputs:
+                    self.network(fill(levels(images[span], images.device), rows))
+                count = span.stop - span.start
+                yield span, {layer: _maps(layer, outputs[layer], rows)[:count] for layer in self.layers}
 
     def shapes(self, image: Num[Tensor, "1 c h w"]) -> dict[str, tuple[int, int, int]]:
         """Units, height and width of each layer's maps."""
-        _, maps = next(replace(self, tile=1).maps(image))  # one row is enough
+        [(_, maps)] = replace(self, tile=1).maps(image)  # one row is enough
         return {layer: (found.shape[1], found.shape[2], found.shape[3]) for layer, found in maps.items()}
 
 

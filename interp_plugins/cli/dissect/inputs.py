@@ -120,7 +120,7 @@ def load(given: Request, device: torch.device, quiet: bool) -> Inputs:
     shapes = _looked_at(found.sight, found.pixels(CLEAN, [0]))
     for units, height, width in shapes.values():  # what is out of range is told before the work
         above(given.share, len(images) * height * width)
-        method.overlaps(units, images)
+        method.overlaps(units, images, attacked=spec is not None)
     if given.worker is None:
         digests = found.sha256s()
         manifest = _manifest(given, found, shapes, spec, digests)

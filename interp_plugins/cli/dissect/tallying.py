@@ -18,7 +18,10 @@ class Tallying:
 
     def __init__(self, loaded: Inputs, folder: DissectionFolder) -> None:
         self._loaded, self._folder = loaded, folder
-        self._overlaps = {key: loaded.method.overlaps(loaded.shapes[key[1]][0], loaded.images) for key in loaded.keys}
+        self._overlaps = {
+            key: loaded.method.overlaps(loaded.shapes[key[1]][0], loaded.images, attacked=len(loaded.kinds) > 1)
+            for key in loaded.keys
+        }
         self._shuffled = shuffles(len(loaded.images), loaded.method.permutations, loaded.method.seed)
         self.metrics: dict[str, Metric] = {
             f"{kind}/{layer}/{number}": metric
