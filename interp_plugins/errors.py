@@ -5,7 +5,8 @@ InterpError
 ├── DuplicateMethod    two plugins, or a plugin and a host, claim one name
 ├── BrokenPlugin       a plugin that could not be loaded was asked for
 ├── HostMissing        the host framework is not installed (also an ImportError)
-└── LayerNotReached    a layer that was to be recorded did not run
+├── LayerNotReached    a layer that was to be recorded did not run
+└── LossNotFinite      training met a loss or a gradient that is NaN or infinite (also an ArithmeticError)
 """
 
 
@@ -31,3 +32,7 @@ class HostMissing(InterpError, ImportError):
 
 class LayerNotReached(InterpError):
     """A layer that was to be recorded did not run; the message lists those that did."""
+
+
+class LossNotFinite(InterpError, ArithmeticError):
+    """A loss or a gradient is NaN or infinite; the message names the term and the step."""

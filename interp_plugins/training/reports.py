@@ -1,0 +1,50 @@
+"""What a trainer says after each epoch: losses by term, and counts on held-out images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A share of images, with its counts.
+
+    Example:
+        >>> Accuracy(3, 4).value
+        0.75
+    """
+
+    correct: int  # images whose class the network says
+    images: int  # of so many, one or more
+
+    @property
+    def value(self) -> float:
+        """The share, 0 to 1."""
+        return self.correct / self.images
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%} ({self.correct} of {self.images})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochReport:
+    """One epoch of training."""
+
+    epoch: int  # from 1
+    steps: int  # of the optimiser since training began
+    images: int  # trained on in this epoch, by all processes
+    losses: Mapping[str, float]  # the mean of each term over the epoch's images, without its weight, and the "total"
+    rate: float  # the learning rate of the first parameter group during the epoch's last step
+    clean: Accuracy | None  # on held-out images; None: there are none
+    adversarial: Accuracy | None  # on the same, attacked as in training
+    best: bool  # no earlier epoch had as high a score
+
+    @property
+    def score(self) -> float | None:
+        """(clean + adversarial accuracy) / 2, by which the best network is chosen; None without held-out images."""
+        values = [accuracy.value for accuracy in (self.clean, self.adversarial) if accuracy is not None]
+        return sum(values) / len(values) if values else None
+
+    def __str__(self) -> str:
+        said = [f"epoch {self.epoch}", *(f"{name} {value:.4f}" for name, value in self.losses.items())]
+        said += [f"{name} {getattr(self, name)}" for name in ("clean", "adversarial") if getattr(self, name)]
+        return ", ".join(said)

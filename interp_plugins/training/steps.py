@@ -1,0 +1,110 @@
+"""One step of training: attack a batch, run clean and attacked images together, and add the terms up.
+
+    L = classify(f(x), f(x*), y) + sum over terms of weight * loss(phi(x), phi(x*))
+
+Clean and attacked images run in one forward pass, so that BatchNorm sees one batch and DistributedDataParallel one
+forward. What the loss does not need is not run: `Mixed(alpha=0)` without terms has no use for clean logits.
+
+The attack's images carry no graph, and the attack sees the network itself, not DistributedDataParallel around it.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from interp_plugins.foundation import check
+from interp_plugins.foundation.borrow import borrow
+from interp_plugins.foundation.record import record
+from interp_plugins.training.evaluation import Attack, attacked
+from interp_plugins.training.objectives import Mixed
+
+Classify = Callable[[Tensor | None, Tensor | None, Tensor], Tensor]
+AttackMode = Literal["eval", "train"]
+Shape = Literal["map", "pooled", "flat"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """A loss on what a layer puts out for clean and for attacked images."""
+
+    name: str  # in reports
+    layer: str  # dotted, as in `named_modules()`
+    loss: Callable[[Tensor, Tensor], Tensor]  # of clean and attacked representations, as `ConsistentLoss` or `Coral`
+    weight: float  # what the loss is multiplied by
+    shape: Shape = "map"  # as the layer puts it out; "pooled": the mean over height and width; "flat": (n, d)
+
+    def __post_init__(self) -> None:
+        check.positive(weight=self.weight)
+        check.one_of("shape", self.shape, ("map", "pooled", "flat"))
+
+    def __call__(self, outputs: Float[Tensor, "two_n *features"]) -> Float[Tensor, ""]:
+        """The loss, without its weight, of outputs whose first half is of clean and second half of attacked images.
+
+        Raises:
+            ValueError: "pooled" is asked of outputs without height and width, or the loss refuses them.
+        """
+        if self.shape == "pooled":
+            if outputs.ndim != 4:
+                raise ValueError(
+                    f"expected maps of shape (n, d, height, width) to pool from layer {self.layer!r}, "
+                    f"got {tuple(outputs.shape)}; use shape='flat'"
+                )
+            outputs = outputs.mean((2, 3))
+        return self.loss(*(outputs.flatten(1) if self.shape == "flat" else outputs).chunk(2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What a trainer minimises, in one call a batch."""
+
+    classify: Classify
+    terms: Sequence[Term]
+    attack: Attack | None
+    attack_mode: AttackMode
+
+    def __call__(
+        self, model: nn.Module, images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The value of each term without its weight, and the "total" with a graph to the parameters.
+
+        Raises:
+            ValueError: A layer does not exist, or the attack or a loss refuses what it is given.
+        """
+        network = bare(model)
+        images = _as_laid_out(images, network)
+        batch, parts = images, ["clean"]
+        if self.attack is not None:
+            with borrow(network) if self.attack_mode == "eval" else nullcontext():
+                moved = attacked(self.attack, network, images, labels)
+            batch, parts = torch.cat([images, moved]), ["clean", "adversarial"]
+            if not self.terms and self.classify == Mixed(alpha=0):
+                batch, parts = moved, ["adversarial"]
+        with record(network, [term.layer for term in self.terms]) as outputs:
+            logits = model(batch)
+        return self._sum(dict(zip(parts, logits.chunk(len(parts)), strict=True)), outputs, labels)
+
+    def _sum(self, logits: dict[str, Tensor], outputs: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+        values = {"classify": self.classify(logits.get("clean"), logits.get("adversarial"), labels)}
+        values |= {term.name: term(outputs[term.layer]) for term in self.terms}
+        weighted = [values["classify"], *(term.weight * values[term.name] for term in self.terms)]
+        return values | {"total": torch.stack([value.to(weighted[0]) for value in weighted]).sum()}
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The network itself, without DistributedDataParallel around it."""
+    network: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
+    return network
+
+
+def _as_laid_out(images: Tensor, network: nn.Module) -> Tensor:
+    """Images in channels-last memory where the network's convolutions are."""
+    weights = (parameter for parameter in network.parameters() if parameter.ndim == 4)
+    if any(not w.is_contiguous() and w.is_contiguous(memory_format=torch.channels_last) for w in weights):
+        return images.contiguous(memory_format=torch.channels_last)
+    return images

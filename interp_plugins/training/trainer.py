@@ -1,0 +1,134 @@
+"""Train a network on clean and attacked images, with the caller's own model, optimiser, scheduler, loader and attack.
+
+    trainer = Trainer(epochs=10, terms=(Term(name="consistent", layer="layer4", loss=ConsistentLoss(), weight=0.1),))
+    for report in trainer(model, optimizer, loader, attack=attack, held_out=others):
+        print(report)
+
+Dong, Bao, Su and Zhu (arXiv:1901.09035) train so with one step of FGSM; with `MADRY` and PGD it is the training of
+Madry et al. (arXiv:1706.06083). The trainer runs epochs and prints nothing: each yields a report.
+
+The network's modes are the caller's: what is in training mode trains, what is frozen in eval mode stays so, in each
+epoch, whatever the caller does with the network between two reports. The attack sees all of it in eval mode unless
+`attack_mode` is "train". Randomness is torch's own, in the caller's hands.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import nn, optim
+
+from interp_plugins.foundation import check
+from interp_plugins.foundation.record import record
+from interp_plugins.training.course import Course, Scheduler
+from interp_plugins.training.evaluation import Attack, Batches, accuracies, check_exact
+from interp_plugins.training.objectives import Mixed
+from interp_plugins.training.reports import EpochReport
+from interp_plugins.training.steps import AttackMode, Classify, Objective, Term, bare
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """Settings of a training run; a call begins one."""
+
+    epochs: int = 10
+    classify: Classify = field(default_factory=Mixed)  # called with clean logits, attacked logits (or None) and labels
+    terms: tuple[Term, ...] = ()  # what is added to it, each with its weight
+    attack_mode: AttackMode = "eval"  # of the network under attack; "train": as it trains
+    schedule: Literal["epoch", "step"] = "epoch"  # when the scheduler steps
+
+    def __post_init__(self) -> None:
+        check.positive(epochs=self.epochs)
+        check.one_of("attack_mode", self.attack_mode, ("eval", "train"))
+        check.one_of("schedule", self.schedule, ("epoch", "step"))
+        names = ["classify", "total", *(term.name for term in self.terms)]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"expected a name of its own for each term, got {twice[0]!r} twice")
+
+    def __call__(
+        self,
+        model: nn.Module,
+        optimizer: optim.Optimizer,
+        loader: Batches,
+        *,
+        attack: Attack | None = None,
+        scheduler: Scheduler | None = None,
+        held_out: Batches | None = None,
+    ) -> Iterator[EpochReport]:
+        """Train; an epoch runs when its report is asked for.
+
+        Args:
+            model: From images in [0, 1] to logits, maybe in DistributedDataParallel; its modes are kept.
+            optimizer: Of its parameters.
+            loader: Yields batches (images in [0, 1] or grey levels in uint8, labels) anew in each epoch.
+            attack: Called with the network, images and labels, returns attacked images; None: clean images alone.
+            scheduler: Of the optimiser.
+            held_out: Batches on which each epoch's network is judged.
+
+        Yields:
+            A report after each epoch.
+
+        Raises:
+            TypeError: A wrong type, or a network in half precision.
+            ValueError: A layer that does not exist, terms without an attack, an optimiser of something else, a loader
+                that yields nothing, or a batch out of range.
+            LossNotFinite: A loss or a gradient is NaN or infinite; the step is not taken.
+        """
+        course = Course(model=model, optimizer=optimizer, loader=loader, scheduler=scheduler)
+        course.check()
+        if attack is None and (self.terms or self.classify != Mixed(alpha=1)):
+            raise ValueError(
+                "expected an attack, as the objective compares clean with attacked images, got None; for clean images "
+                "alone use classify=Mixed(alpha=1) and no terms"
+            )
+        with record(bare(model), [term.layer for term in self.terms]):
+            pass  # layers that do not exist are told before anything is done
+        if held_out is not None:
+            check_exact(held_out)
+        return self._run(course, attack, held_out)
+
+    def _run(self, course: Course, attack: Attack | None, held_out: Batches | None) -> Iterator[EpochReport]:
+        objective = Objective(classify=self.classify, terms=self.terms, attack=attack, attack_mode=self.attack_mode)
+        while course.epoch <= self.epochs:
+            course.set_modes()
+            for images, labels in course.batches():
+                self._step(course, objective, images, labels)
+            report = self._report(course, attack, held_out)
+            if course.scheduler is not None and self.schedule == "epoch":
+                course.scheduler.step()
+            course.close(report)
+            yield report
+        course.set_modes()
+
+    def _step(self, course: Course, objective: Objective, images: torch.Tensor, labels: torch.Tensor) -> None:
+        values = objective(course.model, images, labels)
+        course.add(values, len(images))
+        course.optimizer.zero_grad()
+        values["total"].backward()
+        gradients = [parameter.grad for parameter in course.parameters() if parameter.grad is not None]
+        if not nn.utils.get_total_norm(gradients).isfinite():
+            raise course.not_finite("finite gradients, got NaN or infinity")
+        course.optimizer.step()
+        course.optimizer.zero_grad()
+        course.steps, course.rate = course.steps + 1, float(course.optimizer.param_groups[0]["lr"])
+        if course.scheduler is not None and self.schedule == "step":
+            course.scheduler.step()
+
+    def _report(self, course: Course, attack: Attack | None, held_out: Batches | None) -> EpochReport:
+        attacks = [None, attack] if attack is not None else [None]
+        found = accuracies(bare(course.model), held_out, attacks) if held_out is not None else []
+        report = EpochReport(
+            epoch=course.epoch,
+            steps=course.steps,
+            images=course.images,
+            losses=course.losses(),
+            rate=course.rate,
+            clean=found[0] if found else None,
+            adversarial=found[1] if len(found) > 1 else None,
+            best=False,
+        )
+        scores = [earlier.score for earlier in course.reports if earlier.score is not None]
+        best = report.score is not None and all(report.score > score for score in scores)
+        return replace(report, best=best)
