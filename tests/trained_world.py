@@ -1,12 +1,16 @@
 """A network, images and a run small enough to train in a test."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from interp_plugins.attacks import FGSM
+from interp_plugins.store.checkpoints import CheckpointFolder
 from interp_plugins.testing import toy_classifier
 from interp_plugins.training import ConsistentLoss, Mixed, Term, Trainer
+from interp_plugins.training.snapshots import unpack
 
 ATTACK = FGSM(epsilon=8 / 255)
 TERM = Term(name="consistent", layer="3", loss=ConsistentLoss(), weight=0.1)
@@ -41,3 +45,40 @@ def reports(model: nn.Module, trainer: Trainer, batches: object = None, **given:
     torch.manual_seed(0)
     given = {"attack": ATTACK, **given}
     return list(trainer(model, given.pop("optimizer", None) or optimiser(model), batches or loader(), **given))
+
+
+class Noisy(TensorDataset):
+    """Images with a noise of their own at each look.
+
+    It is torch's: the suite's checks of types draw from Python's, and so change it between an epoch and the next.
+    """
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels, label = super().__getitem__(index)
+        return (pixels + 0.05 * torch.rand(())).clamp(0, 1), label
+
+
+def kept(folder: Path, *, epochs: int = 4, save_every: int | None = 1, **settings: object) -> tuple[nn.Module, list]:
+    """A run with dropout, momentum, a schedule and noise, resumed where there is a checkpoint: network and reports."""
+    torch.manual_seed(3)
+    model = network()
+    optimizer = optimiser(model)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=16)
+    trainer = Trainer(epochs=epochs, terms=(TERM,), schedule="step", save_every=save_every, **settings)
+    run = trainer(
+        model,
+        optimizer,
+        DataLoader(Noisy(*images(32).tensors), batch_size=8, shuffle=True),
+        attack=ATTACK,
+        scheduler=scheduler,
+        held_out=loader(8, 1),
+        checkpoints=CheckpointFolder(folder),
+        resume=True,
+    )
+    return model, list(run)
+
+
+def steps(folder: Path) -> int:
+    """Steps that the last checkpoint has seen."""
+    found = CheckpointFolder(folder).read("last")
+    return unpack(found.plain["progress"], found.tensors)["steps"] if found is not None else 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn, optim
@@ -10,9 +11,11 @@ from torch.utils.data import DataLoader, DistributedSampler
 from interp_plugins.errors import LossNotFinite
 from interp_plugins.training.evaluation import Batches, pair, placed, several
 from interp_plugins.training.reports import EpochReport
+from interp_plugins.training.snapshots import chance, everyones, restore_chance
 from interp_plugins.training.steps import bare
 
 Scheduler = optim.lr_scheduler.LRScheduler
+PROGRESS = ("steps", "position", "rate", "images", "sums")
 
 
 @dataclass(kw_only=True)
@@ -32,6 +35,8 @@ class Course:
 
     def __post_init__(self) -> None:
         self.device, self.dtype = placed(self.model)
+        self._begin: dict[str, Any] = {}  # randomness when the present epoch began
+        self._resumed: dict[str, Any] | None = None  # randomness to go on with
         self._modes = {name: module.training for name, module in self.model.named_modules()}
 
     @property
@@ -58,9 +63,22 @@ class Course:
         sampler = self.loader.sampler if isinstance(self.loader, DataLoader) else None
         if isinstance(sampler, DistributedSampler):
             sampler.set_epoch(self.epoch - 1)
-        for batch in self.loader:
+        generators, resumed = self._generators(), self._resumed
+        self._resumed = None
+        if resumed is not None:
+            restore_chance(resumed["begin"], generators)
+        self._begin = chance(generators)
+        batches = iter(self.loader)
+        for _ in range(self.position):  # seen before the kill; read again, so that the order and augmentation go on
+            if next(batches, None) is None:
+                raise ValueError(
+                    f"expected more than {self.position} batches in epoch {self.epoch}, as before, got fewer; "
+                    "resume with the same loader"
+                )
+        if resumed is not None and self.position > 0:
+            restore_chance(resumed["now"], generators)
+        for batch in batches:
             yield pair(batch, self.device, self.dtype)
-            self.position += 1
         if self.position == 0:
             raise ValueError(
                 f"expected at least one batch in epoch {self.epoch}, got none; a loader has to yield them in each "
@@ -103,6 +121,30 @@ class Course:
         """End the present epoch."""
         self.reports.append(report)
         self.position, self.images, self.sums = 0, 0, {}
+
+    def state(self) -> dict[str, Any]:
+        """Where the run is, and all processes' randomness; every process has to ask for it."""
+        now = chance(self._generators())
+        begin = self._begin if self.position > 0 else now  # between two epochs the next one begins here
+        return {
+            "progress": {name: getattr(self, name) for name in PROGRESS},
+            "reports": [report.plain() for report in self.reports],
+            "chance": everyones({"begin": begin, "now": now}),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        for name, value in state["progress"].items():
+            setattr(self, name, value)
+        self.reports = [EpochReport.of(report) for report in state["reports"]]
+        self._resumed = state["chance"][distributed.get_rank() if several() else 0]
+
+    def _generators(self) -> list[torch.Generator]:
+        """Those that the loader draws from instead of torch's own."""
+        if not isinstance(self.loader, DataLoader):
+            return []
+        found = [getattr(part, "generator", None) for part in (self.loader, self.loader.sampler)]
+        return list({id(each): each for each in found if isinstance(each, torch.Generator)}.values())
 
     def check(self) -> None:
         """Refuse what cannot be trained, before anything is changed.

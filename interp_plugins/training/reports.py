@@ -1,7 +1,8 @@
 """What a trainer says after each epoch: losses by term, and counts on held-out images."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,13 @@ class EpochReport:
         said = [f"epoch {self.epoch}", *(f"{name} {value:.4f}" for name, value in self.losses.items())]
         said += [f"{name} {getattr(self, name)}" for name in ("clean", "adversarial") if getattr(self, name)]
         return ", ".join(said)
+
+    def plain(self) -> dict[str, Any]:
+        """The report as numbers and dictionaries."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> "EpochReport":
+        """The report that `plain` made."""
+        counts = {name: plain[name] and Accuracy(**plain[name]) for name in ("clean", "adversarial")}
+        return cls(**{**plain, **counts})

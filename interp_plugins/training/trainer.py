@@ -9,7 +9,8 @@ Madry et al. (arXiv:1706.06083). The trainer runs epochs and prints nothing: eac
 
 The network's modes are the caller's: what is in training mode trains, what is frozen in eval mode stays so, in each
 epoch, whatever the caller does with the network between two reports. The attack sees all of it in eval mode unless
-`attack_mode` is "train". Randomness is torch's own, in the caller's hands.
+`attack_mode` is "train". Randomness is torch's own, in the caller's hands. A killed run that is resumed
+ends with the same bits on a CPU, unless the caller draws random numbers between two reports.
 """
 
 from collections.abc import Iterator
@@ -21,10 +22,13 @@ from torch import nn, optim
 
 from interp_plugins.foundation import check
 from interp_plugins.foundation.record import record
+from interp_plugins.training.configuration import configuration
 from interp_plugins.training.course import Course, Scheduler
 from interp_plugins.training.evaluation import Attack, Batches, accuracies, check_exact
+from interp_plugins.training.keeping import Keeper
 from interp_plugins.training.objectives import Mixed
 from interp_plugins.training.reports import EpochReport
+from interp_plugins.training.snapshots import Checkpoints
 from interp_plugins.training.steps import AttackMode, Classify, Objective, Term, bare
 
 
@@ -37,10 +41,13 @@ class Trainer:
     terms: tuple[Term, ...] = ()  # what is added to it, each with its weight
     attack_mode: AttackMode = "eval"  # of the network under attack; "train": as it trains
     schedule: Literal["epoch", "step"] = "epoch"  # when the scheduler steps
+    save_every: int | None = None  # steps between checkpoints within an epoch; None: at the end of each epoch alone
 
     def __post_init__(self) -> None:
         check.positive(epochs=self.epochs)
         check.one_of("attack_mode", self.attack_mode, ("eval", "train"))
+        if self.save_every is not None:
+            check.positive(save_every=self.save_every)
         check.one_of("schedule", self.schedule, ("epoch", "step"))
         names = ["classify", "total", *(term.name for term in self.terms)]
         twice = [name for name in names if names.count(name) > 1]
@@ -56,6 +63,8 @@ class Trainer:
         attack: Attack | None = None,
         scheduler: Scheduler | None = None,
         held_out: Batches | None = None,
+        checkpoints: Checkpoints | None = None,
+        resume: bool = False,
     ) -> Iterator[EpochReport]:
         """Train; an epoch runs when its report is asked for.
 
@@ -66,14 +75,17 @@ class Trainer:
             attack: Called with the network, images and labels, returns attacked images; None: clean images alone.
             scheduler: Of the optimiser.
             held_out: Batches on which each epoch's network is judged.
+            checkpoints: Where the last and the best state are kept, such as `store.checkpoints.CheckpointFolder`.
+            resume: Go on from the last one, if there is one.
 
         Yields:
-            A report after each epoch.
+            A report after each epoch; a resumed run yields those of the finished epochs again.
 
         Raises:
             TypeError: A wrong type, or a network in half precision.
             ValueError: A layer that does not exist, terms without an attack, an optimiser of something else, a loader
-                that yields nothing, or a batch out of range.
+                that yields nothing, a batch out of range, a checkpoint that is there though `resume` was not asked for,
+                or one of another configuration.
             LossNotFinite: A loss or a gradient is NaN or infinite; the step is not taken.
         """
         course = Course(model=model, optimizer=optimizer, loader=loader, scheduler=scheduler)
@@ -87,18 +99,28 @@ class Trainer:
             pass  # layers that do not exist are told before anything is done
         if held_out is not None:
             check_exact(held_out)
-        return self._run(course, attack, held_out)
+        keeper = Keeper(checkpoints, course, configuration(self, course, attack))
+        keeper.begin(resume)
+        return self._run(course, attack, held_out, keeper)
 
-    def _run(self, course: Course, attack: Attack | None, held_out: Batches | None) -> Iterator[EpochReport]:
+    def _run(
+        self, course: Course, attack: Attack | None, held_out: Batches | None, keeper: Keeper
+    ) -> Iterator[EpochReport]:
         objective = Objective(classify=self.classify, terms=self.terms, attack=attack, attack_mode=self.attack_mode)
+        yield from tuple(course.reports)
         while course.epoch <= self.epochs:
             course.set_modes()
             for images, labels in course.batches():
                 self._step(course, objective, images, labels)
+                if self.save_every is not None and course.steps % self.save_every == 0:
+                    keeper.keep("last")
             report = self._report(course, attack, held_out)
             if course.scheduler is not None and self.schedule == "epoch":
                 course.scheduler.step()
             course.close(report)
+            if report.best:
+                keeper.keep("best")
+            keeper.keep("last")
             yield report
         course.set_modes()
 
@@ -112,6 +134,7 @@ class Trainer:
             raise course.not_finite("finite gradients, got NaN or infinity")
         course.optimizer.step()
         course.optimizer.zero_grad()
+        course.position += 1
         course.steps, course.rate = course.steps + 1, float(course.optimizer.param_groups[0]["lr"])
         if course.scheduler is not None and self.schedule == "step":
             course.scheduler.step()
