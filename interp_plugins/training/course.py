@@ -53,6 +53,12 @@ class Course:
         for name, module in self.model.named_modules():
             module.training = self._modes[name]
 
+    def share_buffers(self) -> None:
+        """Give all processes the first one's buffers, as BatchNorm's statistics, so that they judge one network."""
+        if several():
+            for buffer in bare(self.model).buffers():
+                distributed.broadcast(buffer, 0)
+
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of the present epoch.
 

@@ -114,6 +114,7 @@ class Trainer:
                 self._step(course, objective, images, labels)
                 if self.save_every is not None and course.steps % self.save_every == 0:
                     keeper.keep("last")
+            course.share_buffers()
             report = self._report(course, attack, held_out)
             if course.scheduler is not None and self.schedule == "epoch":
                 course.scheduler.step()
