@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from interp_plugins.attacks import FGSM
 from interp_plugins.store.checkpoints import CheckpointFolder
 from interp_plugins.testing import toy_classifier
-from interp_plugins.training import ConsistentLoss, Mixed, Term, Trainer
+from interp_plugins.training import ConsistentLoss, Mixed, Term, Trainer, WeightAverages
 from interp_plugins.training.snapshots import unpack
 
 ATTACK = FGSM(epsilon=8 / 255)
@@ -59,11 +59,16 @@ class Noisy(TensorDataset):
 
 
 def kept(folder: Path, *, epochs: int = 4, save_every: int | None = 1, **settings: object) -> tuple[nn.Module, list]:
-    """A run with dropout, momentum, a schedule and noise, resumed where there is a checkpoint: network and reports."""
+    """A run with dropout, momentum, a schedule and noise, resumed where there is a checkpoint.
+
+    Returns:
+        The network and the reports; its averages are judged, so that the reports tell of them too.
+    """
     torch.manual_seed(3)
     model = network()
     optimizer = optimiser(model)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=16)
+    averages = WeightAverages(model, decay=0.9)
     trainer = Trainer(epochs=epochs, terms=(TERM,), schedule="step", save_every=save_every, **settings)
     run = trainer(
         model,
@@ -72,6 +77,7 @@ def kept(folder: Path, *, epochs: int = 4, save_every: int | None = 1, **setting
         attack=ATTACK,
         scheduler=scheduler,
         held_out=loader(8, 1),
+        averages=averages,
         checkpoints=CheckpointFolder(folder),
         resume=True,
     )

@@ -1,15 +1,18 @@
 """Objectives that keep a network's representations where they were when its images are attacked, and a trainer."""
 
+from interp_plugins.training.averages import WeightAverages
 from interp_plugins.training.domains import Coral, MeanDifference, MultiKernelMMD
 from interp_plugins.training.margin import MarginLoss
 from interp_plugins.training.objectives import MADRY, ConsistentLoss, Mixed, Trades
 from interp_plugins.training.reports import Accuracy, EpochReport
 from interp_plugins.training.steps import Term
 from interp_plugins.training.trainer import Trainer
+from interp_plugins.training.watch import CatastrophicOverfitting, Watch
 
 __all__ = [
     "MADRY",
     "Accuracy",
+    "CatastrophicOverfitting",
     "ConsistentLoss",
     "Coral",
     "EpochReport",
@@ -20,4 +23,6 @@ __all__ = [
     "Term",
     "Trades",
     "Trainer",
+    "Watch",
+    "WeightAverages",
 ]

@@ -33,6 +33,7 @@ def configuration(settings: Any, course: Course, attack: Attack | None) -> dict[
         "network": str(shapes),
         "optimizer": f"{type(course.optimizer).__name__} {defaults}",
         "scheduler": type(course.scheduler).__name__,
+        "averages": f"decay {course.averages.decay}" if course.averages is not None else "None",
         "batches": _length(course.loader),
         "processes": str(distributed.get_world_size() if several() else 1),
     }

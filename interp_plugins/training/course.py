@@ -9,6 +9,7 @@ from torch import Tensor, distributed, nn, optim
 from torch.utils.data import DataLoader, DistributedSampler
 
 from interp_plugins.errors import LossNotFinite
+from interp_plugins.training.averages import WeightAverages
 from interp_plugins.training.evaluation import Batches, pair, placed, several
 from interp_plugins.training.reports import EpochReport
 from interp_plugins.training.snapshots import chance, everyones, restore_chance
@@ -26,6 +27,8 @@ class Course:
     optimizer: optim.Optimizer
     loader: Batches
     scheduler: Scheduler | None
+    averages: WeightAverages | None = None
+    scaler: torch.amp.GradScaler | None = None
     reports: list[EpochReport] = field(default_factory=list)  # of the finished epochs
     steps: int = 0  # taken since training began
     position: int = 0  # batches of the present epoch that are done

@@ -68,5 +68,6 @@ class Keeper:
 
     def _parts(self) -> dict[str, Any]:
         course = self.course
-        parts = {"model": bare(course.model), "optimizer": course.optimizer, "scheduler": course.scheduler}
+        names = ("optimizer", "scheduler", "averages", "scaler")
+        parts = {"model": bare(course.model)} | {name: getattr(course, name) for name in names}
         return {name: part for name, part in parts.items() if part is not None}

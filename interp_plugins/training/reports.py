@@ -37,6 +37,8 @@ class EpochReport:
     rate: float  # the learning rate of the first parameter group during the epoch's last step
     clean: Accuracy | None  # on held-out images; None: there are none
     adversarial: Accuracy | None  # on the same, attacked as in training
+    watched: Accuracy | None  # on the first held-out batch, attacked as in training; None: nothing is watched
+    probed: Accuracy | None  # on the same batch, attacked by the watch's probe
     best: bool  # no earlier epoch had as high a score
 
     @property
@@ -47,7 +49,7 @@ class EpochReport:
 
     def __str__(self) -> str:
         said = [f"epoch {self.epoch}", *(f"{name} {value:.4f}" for name, value in self.losses.items())]
-        said += [f"{name} {getattr(self, name)}" for name in ("clean", "adversarial") if getattr(self, name)]
+        said += [f"{name} {getattr(self, name)}" for name in ("clean", "adversarial", "probed") if getattr(self, name)]
         return ", ".join(said)
 
     def plain(self) -> dict[str, Any]:
@@ -57,5 +59,7 @@ class EpochReport:
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> "EpochReport":
         """The report that `plain` made."""
-        counts = {name: plain[name] and Accuracy(**plain[name]) for name in ("clean", "adversarial")}
+        counts = {
+            name: plain[name] and Accuracy(**plain[name]) for name in ("clean", "adversarial", "watched", "probed")
+        }
         return cls(**{**plain, **counts})

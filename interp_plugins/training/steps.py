@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from interp_plugins.foundation import check
 from interp_plugins.foundation.borrow import borrow
 from interp_plugins.foundation.record import record
+from interp_plugins.training import batches
 from interp_plugins.training.evaluation import Attack, attacked
 from interp_plugins.training.objectives import Mixed
 
@@ -55,7 +56,7 @@ class Term:
                     f"expected maps of shape (n, d, height, width) to pool from layer {self.layer!r}, "
                     f"got {tuple(outputs.shape)}; use shape='flat'"
                 )
-            outputs = outputs.mean((2, 3))
+            outputs = batches.at_least_fp32(outputs).mean((2, 3))
         return self.loss(*(outputs.flatten(1) if self.shape == "flat" else outputs).chunk(2))
 
 
@@ -67,6 +68,7 @@ class Objective:
     terms: Sequence[Term]
     attack: Attack | None
     attack_mode: AttackMode
+    autocast: torch.dtype | None = None  # None: in the network's own precision
 
     def __call__(
         self, model: nn.Module, images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"]
@@ -85,7 +87,11 @@ class Objective:
             batch, parts = torch.cat([images, moved]), ["clean", "adversarial"]
             if not self.terms and self.classify == Mixed(alpha=0):
                 batch, parts = moved, ["adversarial"]
-        with record(network, [term.layer for term in self.terms]) as outputs:
+        lower = self.autocast is not None
+        with (
+            record(network, [term.layer for term in self.terms]) as outputs,
+            torch.autocast(images.device.type, self.autocast, enabled=lower),
+        ):
             logits = model(batch)
         return self._sum(dict(zip(parts, logits.chunk(len(parts)), strict=True)), outputs, labels)
 

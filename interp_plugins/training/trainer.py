@@ -14,7 +14,7 @@ ends with the same bits on a CPU, unless the caller draws random numbers between
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -22,14 +22,19 @@ from torch import nn, optim
 
 from interp_plugins.foundation import check
 from interp_plugins.foundation.record import record
+from interp_plugins.training.averages import WeightAverages
 from interp_plugins.training.configuration import configuration
 from interp_plugins.training.course import Course, Scheduler
-from interp_plugins.training.evaluation import Attack, Batches, accuracies, check_exact
+from interp_plugins.training.evaluation import Attack, Batches, check_exact
+from interp_plugins.training.judging import Judge
 from interp_plugins.training.keeping import Keeper
 from interp_plugins.training.objectives import Mixed
 from interp_plugins.training.reports import EpochReport
 from interp_plugins.training.snapshots import Checkpoints
 from interp_plugins.training.steps import AttackMode, Classify, Objective, Term, bare
+from interp_plugins.training.watch import Watch
+
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +46,20 @@ class Trainer:
     terms: tuple[Term, ...] = ()  # what is added to it, each with its weight
     attack_mode: AttackMode = "eval"  # of the network under attack; "train": as it trains
     schedule: Literal["epoch", "step"] = "epoch"  # when the scheduler steps
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the forward pass; half by autocast, fp16 with a scaler
+    clip_norm: float | None = None  # the length to which longer gradients of all parameters together are cut
+    clip_value: float | None = None  # the size to which each larger entry of a gradient is cut
     save_every: int | None = None  # steps between checkpoints within an epoch; None: at the end of each epoch alone
 
     def __post_init__(self) -> None:
         check.positive(epochs=self.epochs)
         check.one_of("attack_mode", self.attack_mode, ("eval", "train"))
-        if self.save_every is not None:
-            check.positive(save_every=self.save_every)
+        check.one_of("precision", self.precision, tuple(AUTOCAST))
+        for name in ("clip_norm", "clip_value", "save_every"):
+            if getattr(self, name) is not None:
+                check.positive(**{name: getattr(self, name)})
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ValueError("expected clip_norm or clip_value, got both; choose one")
         check.one_of("schedule", self.schedule, ("epoch", "step"))
         names = ["classify", "total", *(term.name for term in self.terms)]
         twice = [name for name in names if names.count(name) > 1]
@@ -63,6 +75,8 @@ class Trainer:
         attack: Attack | None = None,
         scheduler: Scheduler | None = None,
         held_out: Batches | None = None,
+        watch: Watch | None = None,
+        averages: WeightAverages | None = None,
         checkpoints: Checkpoints | None = None,
         resume: bool = False,
     ) -> Iterator[EpochReport]:
@@ -75,6 +89,8 @@ class Trainer:
             attack: Called with the network, images and labels, returns attacked images; None: clean images alone.
             scheduler: Of the optimiser.
             held_out: Batches on which each epoch's network is judged.
+            watch: A probe for catastrophic overfitting, on the first held-out batch.
+            averages: Of the network's weights, updated after each step; then they are what is judged.
             checkpoints: Where the last and the best state are kept, such as `store.checkpoints.CheckpointFolder`.
             resume: Go on from the last one, if there is one.
 
@@ -88,7 +104,7 @@ class Trainer:
                 or one of another configuration.
             LossNotFinite: A loss or a gradient is NaN or infinite; the step is not taken.
         """
-        course = Course(model=model, optimizer=optimizer, loader=loader, scheduler=scheduler)
+        course = Course(model=model, optimizer=optimizer, loader=loader, scheduler=scheduler, averages=averages)
         course.check()
         if attack is None and (self.terms or self.classify != Mixed(alpha=1)):
             raise ValueError(
@@ -97,16 +113,26 @@ class Trainer:
             )
         with record(bare(model), [term.layer for term in self.terms]):
             pass  # layers that do not exist are told before anything is done
+        if averages is not None and not averages.owner_is(model):
+            raise ValueError("expected averages of this network, got those of another")
+        if watch is not None and (held_out is None or attack is None):
+            raise ValueError("expected held-out images and an attack for the watch to compare, got none")
+        if self.precision == "fp16":
+            course.scaler = torch.amp.GradScaler(course.device.type)
         if held_out is not None:
             check_exact(held_out)
         keeper = Keeper(checkpoints, course, configuration(self, course, attack))
         keeper.begin(resume)
-        return self._run(course, attack, held_out, keeper)
+        return self._run(course, keeper, Judge(attack, held_out, watch))
 
-    def _run(
-        self, course: Course, attack: Attack | None, held_out: Batches | None, keeper: Keeper
-    ) -> Iterator[EpochReport]:
-        objective = Objective(classify=self.classify, terms=self.terms, attack=attack, attack_mode=self.attack_mode)
+    def _run(self, course: Course, keeper: Keeper, judge: Judge) -> Iterator[EpochReport]:
+        objective = Objective(
+            classify=self.classify,
+            terms=self.terms,
+            attack=judge.attack,
+            attack_mode=self.attack_mode,
+            autocast=AUTOCAST[self.precision],
+        )
         yield from tuple(course.reports)
         while course.epoch <= self.epochs:
             course.set_modes()
@@ -115,7 +141,7 @@ class Trainer:
                 if self.save_every is not None and course.steps % self.save_every == 0:
                     keeper.keep("last")
             course.share_buffers()
-            report = self._report(course, attack, held_out)
+            report = judge(course)
             if course.scheduler is not None and self.schedule == "epoch":
                 course.scheduler.step()
             course.close(report)
@@ -129,30 +155,30 @@ class Trainer:
         values = objective(course.model, images, labels)
         course.add(values, len(images))
         course.optimizer.zero_grad()
-        values["total"].backward()
-        gradients = [parameter.grad for parameter in course.parameters() if parameter.grad is not None]
-        if not nn.utils.get_total_norm(gradients).isfinite():
-            raise course.not_finite("finite gradients, got NaN or infinity")
-        course.optimizer.step()
+        if course.scaler is None:
+            values["total"].backward()
+            self._clip(course)
+            course.optimizer.step()
+        else:
+            course.scaler.scale(values["total"]).backward()
+            course.scaler.unscale_(course.optimizer)
+            self._clip(course)
+            course.scaler.step(course.optimizer)
+            course.scaler.update()
         course.optimizer.zero_grad()
+        if course.averages is not None:
+            course.averages.update()
         course.position += 1
         course.steps, course.rate = course.steps + 1, float(course.optimizer.param_groups[0]["lr"])
         if course.scheduler is not None and self.schedule == "step":
             course.scheduler.step()
 
-    def _report(self, course: Course, attack: Attack | None, held_out: Batches | None) -> EpochReport:
-        attacks = [None, attack] if attack is not None else [None]
-        found = accuracies(bare(course.model), held_out, attacks) if held_out is not None else []
-        report = EpochReport(
-            epoch=course.epoch,
-            steps=course.steps,
-            images=course.images,
-            losses=course.losses(),
-            rate=course.rate,
-            clean=found[0] if found else None,
-            adversarial=found[1] if len(found) > 1 else None,
-            best=False,
-        )
-        scores = [earlier.score for earlier in course.reports if earlier.score is not None]
-        best = report.score is not None and all(report.score > score for score in scores)
-        return replace(report, best=best)
+    def _clip(self, course: Course) -> None:
+        parameters = [parameter for parameter in course.parameters() if parameter.grad is not None]
+        length = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        if course.scaler is None and not length.isfinite():  # a scaler leaves such a step out and goes on
+            raise course.not_finite("finite gradients, got NaN or infinity")
+        if self.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, length)
+        if self.clip_value is not None:
+            nn.utils.clip_grad_value_(parameters, self.clip_value)

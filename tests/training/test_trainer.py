@@ -93,6 +93,8 @@ def test_a_report_prints_as_a_line():
         rate=0.1,
         clean=Accuracy(3, 4),
         adversarial=Accuracy(1, 4),
+        watched=None,
+        probed=None,
         best=True,
     )
     assert str(report) == ("epoch 2, classify 1.5000, total 1.5000, clean 75.0% (3 of 4), adversarial 25.0% (1 of 4)")
