@@ -11,7 +11,6 @@ import safetensors
 import safetensors.torch
 
 from interp_plugins.foundation.files import write_whole
-from interp_plugins.store.disk import explained
 from interp_plugins.training.snapshots import Snapshot, Which
 
 KIND = "interp-plugins training checkpoint 1"
@@ -42,9 +41,8 @@ class CheckpointFolder:
         """
         metadata = {"kind": KIND, "plain": json.dumps(snapshot.plain)}
         content = safetensors.torch.save(dict(snapshot.tensors), metadata)
-        with explained(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self.path(which), content)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path(which), content)
 
     def read(self, which: Which) -> Snapshot | None:
         """The checkpoint, or None where there is none.

@@ -5,11 +5,13 @@
 Clean and attacked images run in one forward pass, so that BatchNorm sees one batch and DistributedDataParallel one
 forward. What the loss does not need is not run: `Mixed(alpha=0)` without terms has no use for clean logits.
 
+`SharedFGSM` has two passes instead, of which the clean one serves the attack as well.
+
 The attack's images carry no graph, and the attack sees the network itself, not DistributedDataParallel around it.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +26,7 @@ from interp_plugins.foundation.record import record
 from interp_plugins.training import batches
 from interp_plugins.training.evaluation import Attack, attacked
 from interp_plugins.training.objectives import Mixed
+from interp_plugins.training.shared import SharedFGSM, check_shared
 
 Classify = Callable[[Tensor | None, Tensor | None, Tensor], Tensor]
 AttackMode = Literal["eval", "train"]
@@ -80,22 +83,42 @@ class Objective:
         """
         network = bare(model)
         images = _as_laid_out(images, network)
+        attacked_alone = not self.terms and self.classify == Mixed(alpha=0)
+        if isinstance(self.attack, SharedFGSM) and not attacked_alone:
+            return self._shared(self.attack, model, images, labels)
         batch, parts = images, ["clean"]
         if self.attack is not None:
             with borrow(network) if self.attack_mode == "eval" else nullcontext():
                 moved = attacked(self.attack, network, images, labels)
             batch, parts = torch.cat([images, moved]), ["clean", "adversarial"]
-            if not self.terms and self.classify == Mixed(alpha=0):
+            if attacked_alone:
                 batch, parts = moved, ["adversarial"]
-        lower = self.autocast is not None
-        with (
-            record(network, [term.layer for term in self.terms]) as outputs,
-            torch.autocast(images.device.type, self.autocast, enabled=lower),
-        ):
+        with self._recorded(network, images) as outputs:
             logits = model(batch)
         return self._sum(dict(zip(parts, logits.chunk(len(parts)), strict=True)), outputs, labels)
 
-    def _sum(self, logits: dict[str, Tensor], outputs: dict[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+    def _shared(self, attack: SharedFGSM, model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """As above; the attack takes its gradient from the forward pass of the clean images."""
+        check_shared(model, self.attack_mode)
+        watched = images.detach().requires_grad_()
+        with self._recorded(model, images) as outputs:
+            logits = {"clean": model(watched)}
+            clean = dict(outputs)
+            # where gradients are small numbers in fp16 they are 0, and have no sign
+            moved = attack.step(watched, logits["clean"], labels, 1024 if self.autocast == torch.float16 else 1)
+            logits["adversarial"] = model(moved)
+        both = {layer: torch.cat([clean[layer], outputs[layer]]) for layer in clean}
+        return self._sum(logits, both, labels)
+
+    @contextmanager
+    def _recorded(self, network: nn.Module, images: Tensor) -> Iterator[Mapping[str, Tensor]]:
+        """What the terms' layers put out, in the precision of the forward pass."""
+        layers = [term.layer for term in self.terms]
+        precision = torch.autocast(images.device.type, self.autocast, enabled=self.autocast is not None)
+        with record(network, layers) as outputs, precision:
+            yield outputs
+
+    def _sum(self, logits: dict[str, Tensor], outputs: Mapping[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
         values = {"classify": self.classify(logits.get("clean"), logits.get("adversarial"), labels)}
         values |= {term.name: term(outputs[term.layer]) for term in self.terms}
         weighted = [values["classify"], *(term.weight * values[term.name] for term in self.terms)]

@@ -325,3 +325,21 @@ def test_a_residual_network_learns_from_grey_levels_of_real_images(data_folder: 
     first, *_, last = reports(model, Trainer(epochs=8, terms=(term,)), batches, held_out=batches)
     assert last.losses["classify"] < first.losses["classify"]
     assert last.clean.value > first.clean.value
+
+
+@pytest.mark.parametrize("setting", ["attack_mode", "schedule", "precision"])
+def test_a_setting_that_is_no_choice_is_refused(setting: str, unchecked: None):
+    with pytest.raises(ValueError, match=f"expected {setting} to be one of .*, got 'other'"):
+        Trainer(**{setting: "other"})
+
+
+def test_no_epochs_are_refused():
+    with pytest.raises(ValueError, match="expected epochs above 0, got 0"):
+        Trainer(epochs=0)
+
+
+def test_a_term_without_weight_or_of_another_shape_is_refused(unchecked: None):
+    with pytest.raises(ValueError, match=r"expected weight above 0, got 0\.0"):
+        Term(name="t", layer="3", loss=ConsistentLoss(), weight=0.0)
+    with pytest.raises(ValueError, match="expected shape to be one of 'map', 'pooled', 'flat', got 'round'"):
+        Term(name="t", layer="3", loss=ConsistentLoss(), weight=1.0, shape="round")
