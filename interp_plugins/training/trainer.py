@@ -19,6 +19,7 @@ from typing import Literal
 
 import torch
 from torch import nn, optim
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from interp_plugins.foundation import check
 from interp_plugins.foundation.record import record
@@ -87,7 +88,7 @@ class Trainer:
             optimizer: Of its parameters.
             loader: Yields batches (images in [0, 1] or grey levels in uint8, labels) anew in each epoch.
             attack: Called with the network, images and labels, returns attacked images; None: clean images alone.
-            scheduler: Of the optimiser.
+            scheduler: Of the optimiser; `ReduceLROnPlateau` looks at the total loss of an epoch.
             held_out: Batches on which each epoch's network is judged.
             watch: A probe for catastrophic overfitting, on the first held-out batch.
             averages: Of the network's weights, updated after each step; then they are what is judged.
@@ -117,6 +118,10 @@ class Trainer:
             raise ValueError("expected averages of this network, got those of another")
         if watch is not None and (held_out is None or attack is None):
             raise ValueError("expected held-out images and an attack for the watch to compare, got none")
+        if isinstance(scheduler, ReduceLROnPlateau) and self.schedule == "step":
+            raise ValueError(
+                "expected schedule='epoch' for ReduceLROnPlateau, which looks at an epoch's loss, got 'step'"
+            )
         if self.precision == "fp16":
             course.scaler = torch.amp.GradScaler(course.device.type)
         if held_out is not None:
@@ -142,7 +147,9 @@ class Trainer:
                     keeper.keep("last")
             course.share_buffers()
             report = judge(course)
-            if course.scheduler is not None and self.schedule == "epoch":
+            if isinstance(course.scheduler, ReduceLROnPlateau):
+                course.scheduler.step(report.losses["total"])
+            elif course.scheduler is not None and self.schedule == "epoch":
                 course.scheduler.step()
             course.close(report)
             if report.best:

@@ -343,3 +343,13 @@ def test_a_term_without_weight_or_of_another_shape_is_refused(unchecked: None):
         Term(name="t", layer="3", loss=ConsistentLoss(), weight=0.0)
     with pytest.raises(ValueError, match="expected shape to be one of 'map', 'pooled', 'flat', got 'round'"):
         Term(name="t", layer="3", loss=ConsistentLoss(), weight=1.0, shape="round")
+
+
+def test_a_plateau_of_the_total_loss_lowers_the_rate():
+    model = network()
+    optimizer = optimiser(model)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=0, threshold=10, mode="max")
+    found = reports(model, Trainer(epochs=3), optimizer=optimizer, scheduler=scheduler)
+    assert [report.rate for report in found] == pytest.approx([0.05, 0.05, 0.005])
+    with pytest.raises(ValueError, match="expected schedule='epoch' for ReduceLROnPlateau"):
+        reports(model, Trainer(schedule="step"), optimizer=optimizer, scheduler=scheduler)
