@@ -44,6 +44,8 @@ FORBIDDEN = [
     ("interp_plugins/demo/__init__.py", "import interp_plugins.cli", FLOORS),
     ("interp_plugins/registry.py", "import interp_plugins.foundation", FLOORS),
     ("interp_plugins/neurons/__init__.py", "from interp_plugins import attacks", FLOORS),
+    ("interp_plugins/dissection/__init__.py", "from interp_plugins import neurons", FLOORS),
+    ("interp_plugins/training/__init__.py", "from interp_plugins import attacks", FLOORS),
     ("interp_plugins/newcomers/__init__.py", "import torch", FLOORS),  # a new folder that was given no floor
     ("interp_plugins/registry.py", "import torch", LIGHT),
     ("interp_plugins/errors.py", "import numpy", LIGHT),

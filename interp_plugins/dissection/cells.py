@@ -17,7 +17,7 @@ from torchmetrics import Metric
 from interp_plugins.dissection.geometry import Upsampling
 from interp_plugins.foundation.running import divided, where_true
 
-GROWTH = 1.2  # of what is kept, before cells below the risen threshold are looked for
+GROWTH = 1.1  # of what is kept, before cells below the risen threshold are looked for
 TOGETHER = 2**16  # cells that are kept in one piece: pieces are few, and copying one takes little memory
 CHUNK = 2048  # cells enlarged at once, so that they stay in a processor's cache
 

@@ -1,7 +1,7 @@
 """The k largest values of each unit of a stream, in bounded memory.
 
 How it is quick: one comparison drops what is not above the unit's k-th largest value so far. The few others gather
-behind the kept ones, and only when a unit has half as many again are its k largest sought. Which place of which image
+behind the kept ones, and only when a unit has an eighth more are its k largest sought. Which place of which image
 a value came from is not kept: thresholds do not ask.
 """
 
@@ -16,13 +16,13 @@ from interp_plugins.foundation.running import divided, k_largest, where_larger, 
 
 ROWS = 512  # positions looked at together: few enough to stay in a processor's cache
 UNITS = 64  # sought together: bounds the copies made
-SPARE = 64  # values a unit gathers at least before its k largest are sought
+SPARE = 16  # values a unit gathers at least before its k largest are sought; few, so that the bar keeps up
 
 
 class LargestValues:
     """The k largest values of each unit, exactly, whatever order they come in.
 
-    Memory is 4 bytes for each unit and each of k + max(k / 2, 64) + 512 places, however many values come.
+    Memory is 4 bytes for each unit and each of k + max(k / 8, 16) + 512 places, however many values come.
 
     Args:
         k: How many are kept, at least 1.
@@ -82,7 +82,7 @@ class LargestValues:
 
 def places_for(k: int) -> int:
     """How many values there is room for, for each unit."""
-    return k + max(k // 2, SPARE) + ROWS
+    return k + max(k // 8, SPARE) + ROWS
 
 
 def largest_values(parts: Sequence[Float32[Tensor, "_ _"]], k: int) -> Float32[Tensor, "u k"]:

@@ -28,7 +28,7 @@ def memory(units: int, positions: int, share: float = 0.005, rule: Rule = "exact
 
     Example:
         >>> memory(units=64, positions=63_305 * 112 * 112)
-        Memory(largest=1524799232, counts=33554432)
+        Memory(largest=1143632128, counts=33554432)
     """
     rank = Rank.of(positions, share, rule)
     return Memory(4 * units * places_for(rank.place + 1), 8 * units * BINS * len(rank.places))

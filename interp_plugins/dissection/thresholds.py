@@ -53,7 +53,7 @@ class Thresholds:
 class UnitThresholds(Metric):
     """Finds each unit's threshold in a stream of maps.
 
-    Memory is 6 bytes for each unit and each of the K largest activations, however many images come.
+    Memory is 4.5 bytes for each unit and each of the K largest activations, however many images come.
 
     Args:
         positions: All that will come: images x height x width.
