@@ -225,15 +225,6 @@ def test_the_defaults_of_a_dissection_give_what_the_recipe_says(name: str, monke
     imported(name, monkeypatch).main([])
 
 
-@pytest.mark.real
-def test_a_real_layer_is_dissected_on_real_masks(monkeypatch: pytest.MonkeyPatch, data_folder: Path):
-    words = ["--model", f"{data_folder / 'nets.py'}:imagenet_squeezenet1_0", "--layer", "net.features.12"]
-    words += ["--data", str(data_folder / "segmentation" / "broden_micro_224")]
-    found = imported("dissect_a_layer", monkeypatch).main([*words, "--epsilon", "8/255"])
-    assert found.clean.labels.unique > found.clean.chance.unique.max()
-    assert found.attacked.labels.detectors.sum() < found.clean.labels.detectors.sum()
-
-
 def test_a_network_that_learned_nothing_can_be_dissected(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):

@@ -11,7 +11,7 @@ from interp_plugins.foundation.borrow import borrow
 from interp_plugins.foundation.prepare import CONVOLUTIONS
 
 
-def levels(images: Num[Tensor, "n c h w"], device: torch.device) -> Num[Tensor, "n c h w"]:
+def levels(images: Num[Tensor, "*n c h w"], device: torch.device) -> Num[Tensor, "*n c h w"]:
     """Images on a device; grey levels (uint8) become float in [0, 1], others stay what they are."""
     images = images.to(device)
     return images.float() / 255 if images.dtype == torch.uint8 else images

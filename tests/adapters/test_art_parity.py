@@ -305,8 +305,8 @@ def test_twenty_steps_on_real_networks_are_the_cores_to_the_bit(world_of, tile, 
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("world_of", "tile"), [(cifar, 8), (imagenet, 2)])
-def test_real_networks_give_the_same_bits_whatever_the_batch(world_of, tile, data_folder):
+@pytest.mark.parametrize(("world_of", "tile", "steps"), [(cifar, 8, 20), (imagenet, 2, 5)])
+def test_real_networks_give_the_same_bits_whatever_the_batch(world_of, tile, steps, data_folder):
     members, x, classes = world_of(data_folder)
     estimators = [classifier(net, input_shape=x.shape[1:], nb_classes=classes) for net in members]
-    the_same_bits_whatever_the_batch(host(estimators, targets="least-likely:1", tile=tile), x)
+    the_same_bits_whatever_the_batch(host(estimators, targets="least-likely:1", tile=tile, steps=steps), x)

@@ -96,7 +96,7 @@ def tensors(value) -> list[Tensor]:
 
 def assert_same(found: core.Dissected, expected: core.Dissected) -> None:
     pairs = list(zip(tensors(found), tensors(expected), strict=True))
-    assert len(pairs) > 20
+    assert len(pairs) > 15
     for one, other in pairs:
         torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
@@ -358,7 +358,7 @@ def test_a_layer_that_does_not_run_is_named():
 
 
 def test_a_layer_without_maps_is_refused():
-    with pytest.raises(ValueError, match=r"expected maps \(8, units, height, width\) from layer 'head'"):
+    with pytest.raises(ValueError, match=r"expected maps \(1, units, height, width\) from layer 'head'"):
         evaluated(layer="head")
 
 
