@@ -6,7 +6,7 @@ from interp_plugins.training.margin import MarginLoss
 from interp_plugins.training.objectives import MADRY, ConsistentLoss, Mixed, Trades
 from interp_plugins.training.reports import Accuracy, EpochReport
 from interp_plugins.training.shared import SharedFGSM
-from interp_plugins.training.steps import Term
+from interp_plugins.training.terms import Term
 from interp_plugins.training.trainer import Trainer
 from interp_plugins.training.watch import CatastrophicOverfitting, Watch
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from torch import distributed
+from torch import distributed, nn
 
 from interp_plugins.training.course import Course
 from interp_plugins.training.evaluation import Attack, several
@@ -60,6 +60,8 @@ def _said(value: object) -> str:
         return f"{type(value).__name__}({', '.join(parts)})"
     if isinstance(value, tuple | list):
         return f"({', '.join(_said(each) for each in value)})"
+    if isinstance(value, nn.Module):
+        return repr(value)
     if callable(value):
         return str(getattr(value, "__qualname__", type(value).__qualname__))
     return repr(value)

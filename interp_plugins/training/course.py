@@ -1,6 +1,6 @@
 """Where a training run is: its epoch, its place among the batches, and what it has summed and reported so far."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ class Course:
     loader: Batches
     scheduler: Scheduler | None
     averages: WeightAverages | None = None
+    modules: Mapping[str, nn.Module] = field(default_factory=dict)  # losses that have a state, by term
     scaler: torch.amp.GradScaler | None = None
     reports: list[EpochReport] = field(default_factory=list)  # of the finished epochs
     steps: int = 0  # taken since training began
@@ -57,10 +58,11 @@ class Course:
             module.training = self._modes[name]
 
     def share_buffers(self) -> None:
-        """Give all processes the first one's buffers, as BatchNorm's statistics, so that they judge one network."""
+        """Give all processes the first one's buffers, of the network and of losses, so that they judge one network."""
         if several():
-            for buffer in bare(self.model).buffers():
-                distributed.broadcast(buffer, 0)
+            for module in (bare(self.model), *self.modules.values()):
+                for buffer in module.buffers():
+                    distributed.broadcast(buffer, 0)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of the present epoch.
@@ -160,7 +162,8 @@ class Course:
 
         Raises:
             TypeError: The network is in half precision.
-            ValueError: The optimiser trains nothing of the network, or processes have different numbers of batches.
+            ValueError: The optimiser trains nothing of the network, or not what a loss has to learn, or processes have
+                different numbers of batches.
         """
         if self.dtype not in (torch.float32, torch.float64):
             raise TypeError(
@@ -168,8 +171,12 @@ class Course:
                 "precision='bf16' to compute in half precision"
             )
         own = {id(parameter) for parameter in bare(self.model).parameters() if parameter.requires_grad}
-        if not any(id(parameter) in own for parameter in self.parameters()):
+        held = {id(parameter) for parameter in self.parameters()}
+        if not own & held:
             raise ValueError("expected an optimizer of this network's parameters, got one of other or frozen ones")
+        for name, loss in self.modules.items():
+            apart = {id(parameter) for parameter in loss.parameters() if parameter.requires_grad} - own
+            self._check_learning(name, apart, held)
         if several() and isinstance(self.loader, DataLoader):
             counts = torch.tensor([len(self.loader), -len(self.loader)], device=self.device)
             distributed.all_reduce(counts, distributed.ReduceOp.MAX)
@@ -179,3 +186,17 @@ class Course:
                     f"expected as many batches in each process, got {least} in one and {most} in another; "
                     "use a DistributedSampler"
                 )
+
+    @staticmethod
+    def _check_learning(name: str, parameters: Set[int], held: Set[int]) -> None:
+        """Refuse a loss with parameters, by their ids, that nobody would train, or each process its own."""
+        if not parameters <= held:
+            raise ValueError(
+                f"expected an optimizer that holds the parameters of the loss {name!r} too, got one without; hand it "
+                "[*model.parameters(), *loss.parameters()], or freeze them with requires_grad_(False)"
+            )
+        if several() and parameters:
+            raise ValueError(
+                "expected losses without parameters in several processes, which average the network's alone, got "
+                f"{name!r} with some; make them layers of the network, and name the layer in the term"
+            )

@@ -70,4 +70,5 @@ class Keeper:
         course = self.course
         names = ("optimizer", "scheduler", "averages", "scaler")
         parts = {"model": bare(course.model)} | {name: getattr(course, name) for name in names}
-        return {name: part for name, part in parts.items() if part is not None}
+        losses = {f"losses/{name}": loss for name, loss in course.modules.items()}
+        return {name: part for name, part in parts.items() if part is not None} | losses

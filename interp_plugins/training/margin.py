@@ -43,6 +43,11 @@ class MarginLoss(nn.Module):
         self.rate, self.across_ranks = rate, across_ranks
         self.register_buffer("centres", torch.zeros(classes, width))
 
+    def extra_repr(self) -> str:
+        """What tells this loss from another."""
+        classes, width = self.centres.shape
+        return f"classes={classes}, width={width}, rate={self.rate}, across_ranks={self.across_ranks}"
+
     def forward(self, representations: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> Float[Tensor, ""]:
         """The loss, the centres being as they are.
 

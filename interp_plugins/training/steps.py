@@ -1,6 +1,6 @@
 """One step of training: attack a batch, run clean and attacked images together, and add the terms up.
 
-    L = classify(f(x), f(x*), y) + sum over terms of weight * loss(phi(x), phi(x*))
+    L = classify(f(x), f(x*), y) + sum over terms of weight * loss(phi(x), phi(x*))     phi a layer, or f itself
 
 Clean and attacked images run in one forward pass, so that BatchNorm sees one batch and DistributedDataParallel one
 forward. What the loss does not need is not run: `Mixed(alpha=0)` without terms has no use for clean logits.
@@ -13,6 +13,7 @@ The attack's images carry no graph, and the attack sees the network itself, not 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -20,47 +21,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from interp_plugins.foundation import check
 from interp_plugins.foundation.borrow import borrow
 from interp_plugins.foundation.record import record
-from interp_plugins.training import batches
 from interp_plugins.training.evaluation import Attack, attacked
 from interp_plugins.training.objectives import Mixed
 from interp_plugins.training.shared import SharedFGSM, check_shared
+from interp_plugins.training.terms import Term, layers
 
 Classify = Callable[[Tensor | None, Tensor | None, Tensor], Tensor]
 AttackMode = Literal["eval", "train"]
-Shape = Literal["map", "pooled", "flat"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Term:
-    """A loss on what a layer puts out for clean and for attacked images."""
-
-    name: str  # in reports
-    layer: str  # dotted, as in `named_modules()`
-    loss: Callable[[Tensor, Tensor], Tensor]  # of clean and attacked representations, as `ConsistentLoss` or `Coral`
-    weight: float  # what the loss is multiplied by
-    shape: Shape = "map"  # as the layer puts it out; "pooled": the mean over height and width; "flat": (n, d)
-
-    def __post_init__(self) -> None:
-        check.positive(weight=self.weight)
-        check.one_of("shape", self.shape, ("map", "pooled", "flat"))
-
-    def __call__(self, outputs: Float[Tensor, "two_n *features"]) -> Float[Tensor, ""]:
-        """The loss, without its weight, of outputs whose first half is of clean and second half of attacked images.
-
-        Raises:
-            ValueError: "pooled" is asked of outputs without height and width, or the loss refuses them.
-        """
-        if self.shape == "pooled":
-            if outputs.ndim != 4:
-                raise ValueError(
-                    f"expected maps of shape (n, d, height, width) to pool from layer {self.layer!r}, "
-                    f"got {tuple(outputs.shape)}; use shape='flat'"
-                )
-            outputs = batches.at_least_fp32(outputs).mean((2, 3))
-        return self.loss(*(outputs.flatten(1) if self.shape == "flat" else outputs).chunk(2))
+Moves = Sequence[Callable[[], None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +45,12 @@ class Objective:
 
     def __call__(
         self, model: nn.Module, images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"]
-    ) -> dict[str, Float[Tensor, ""]]:
-        """The value of each term without its weight, and the "total" with a graph to the parameters.
+    ) -> tuple[dict[str, Float[Tensor, ""]], Moves]:
+        """What a batch says.
+
+        Returns:
+            The value of each term without its weight, and the "total" with a graph to the parameters; and what is to
+            be called after the optimiser's step, so that losses follow the representations.
 
         Raises:
             ValueError: A layer does not exist, or the attack or a loss refuses what it is given.
@@ -97,7 +71,9 @@ class Objective:
             logits = model(batch)
         return self._sum(dict(zip(parts, logits.chunk(len(parts)), strict=True)), outputs, labels)
 
-    def _shared(self, attack: SharedFGSM, model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def _shared(
+        self, attack: SharedFGSM, model: nn.Module, images: Tensor, labels: Tensor
+    ) -> tuple[dict[str, Tensor], Moves]:
         """As above; the attack takes its gradient from the forward pass of the clean images."""
         check_shared(model, self.attack_mode)
         watched = images.detach().requires_grad_()
@@ -113,16 +89,20 @@ class Objective:
     @contextmanager
     def _recorded(self, network: nn.Module, images: Tensor) -> Iterator[Mapping[str, Tensor]]:
         """What the terms' layers put out, in the precision of the forward pass."""
-        layers = [term.layer for term in self.terms]
         precision = torch.autocast(images.device.type, self.autocast, enabled=self.autocast is not None)
-        with record(network, layers) as outputs, precision:
+        with record(network, layers(self.terms)) as outputs, precision:
             yield outputs
 
-    def _sum(self, logits: dict[str, Tensor], outputs: Mapping[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+    def _sum(
+        self, logits: dict[str, Tensor], outputs: Mapping[str, Tensor], labels: Tensor
+    ) -> tuple[dict[str, Tensor], Moves]:
         values = {"classify": self.classify(logits.get("clean"), logits.get("adversarial"), labels)}
-        values |= {term.name: term(outputs[term.layer]) for term in self.terms}
+        both = torch.cat(list(logits.values()))
+        seen = [(term, both if term.layer is None else outputs[term.layer]) for term in self.terms]
+        values |= {term.name: term(found, labels) for term, found in seen}
         weighted = [values["classify"], *(term.weight * values[term.name] for term in self.terms)]
-        return values | {"total": torch.stack([value.to(weighted[0]) for value in weighted]).sum()}
+        total = torch.stack([value.to(weighted[0]) for value in weighted]).sum()
+        return values | {"total": total}, [partial(term.follow, found, labels) for term, found in seen if term.follows]
 
 
 def bare(model: nn.Module) -> nn.Module:

@@ -32,7 +32,8 @@ from interp_plugins.training.keeping import Keeper
 from interp_plugins.training.objectives import Mixed
 from interp_plugins.training.reports import EpochReport
 from interp_plugins.training.snapshots import Checkpoints
-from interp_plugins.training.steps import AttackMode, Classify, Objective, Term, bare
+from interp_plugins.training.steps import AttackMode, Classify, Objective, bare
+from interp_plugins.training.terms import Term, layers
 from interp_plugins.training.watch import Watch
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -100,19 +101,27 @@ class Trainer:
 
         Raises:
             TypeError: A wrong type, or a network in half precision.
-            ValueError: A layer that does not exist, terms without an attack, an optimiser of something else, a loader
-                that yields nothing, a batch out of range, a checkpoint that is there though `resume` was not asked for,
-                or one of another configuration.
+            ValueError: A layer that does not exist, terms without an attack, an optimiser of something else or without
+                a loss's parameters, a loader that yields nothing, a batch out of range, a checkpoint that is there
+                though `resume` was not asked for, or one of another configuration.
             LossNotFinite: A loss or a gradient is NaN or infinite; the step is not taken.
         """
-        course = Course(model=model, optimizer=optimizer, loader=loader, scheduler=scheduler, averages=averages)
+        losses = {"classify": self.classify} | {term.name: term.loss for term in self.terms}
+        course = Course(
+            model=model,
+            optimizer=optimizer,
+            loader=loader,
+            scheduler=scheduler,
+            averages=averages,
+            modules={name: loss for name, loss in losses.items() if isinstance(loss, nn.Module)},
+        )
         course.check()
         if attack is None and (self.terms or self.classify != Mixed(alpha=1)):
             raise ValueError(
                 "expected an attack, as the objective compares clean with attacked images, got None; for clean images "
                 "alone use classify=Mixed(alpha=1) and no terms"
             )
-        with record(bare(model), [term.layer for term in self.terms]):
+        with record(bare(model), layers(self.terms)):
             pass  # layers that do not exist are told before anything is done
         if averages is not None and not averages.owner_is(model):
             raise ValueError("expected averages of this network, got those of another")
@@ -126,6 +135,8 @@ class Trainer:
             course.scaler = torch.amp.GradScaler(course.device.type)
         if held_out is not None:
             check_exact(held_out)
+        for loss in course.modules.values():
+            loss.to(course.device)
         keeper = Keeper(checkpoints, course, configuration(self, course, attack))
         keeper.begin(resume)
         return self._run(course, keeper, Judge(attack, held_out, watch))
@@ -159,7 +170,7 @@ class Trainer:
         course.set_modes()
 
     def _step(self, course: Course, objective: Objective, images: torch.Tensor, labels: torch.Tensor) -> None:
-        values = objective(course.model, images, labels)
+        values, moves = objective(course.model, images, labels)
         course.add(values, len(images))
         course.optimizer.zero_grad()
         if course.scaler is None:
@@ -173,6 +184,8 @@ class Trainer:
             course.scaler.step(course.optimizer)
             course.scaler.update()
         course.optimizer.zero_grad()
+        for move in moves:
+            move()
         if course.averages is not None:
             course.averages.update()
         course.position += 1

@@ -10,12 +10,11 @@ from trained_world import ATTACK, TERM, images, loader, network, optimiser
 from interp_plugins.errors import LossNotFinite
 from interp_plugins.foundation.distributed import Place
 from interp_plugins.store.checkpoints import CheckpointFolder
-from interp_plugins.training import Coral, Term, Trainer
+from interp_plugins.training import Coral, MarginLoss, Term, Trainer
 
 pytestmark = pytest.mark.slow
 
 CORAL = Term(name="coral", layer="3", loss=Coral(across_ranks=True), weight=1.0, shape="pooled")
-TRAINER = Trainer(epochs=3, terms=(TERM, CORAL))
 
 
 def batches(rank: int, world: int) -> list:
@@ -37,12 +36,15 @@ def plain(report) -> list:
 
 
 def trained(rank: int = 0, world: int = 1) -> list:
-    """Weights and reports of a network in float64 whose BatchNorm is frozen."""
+    """Weights, centres and reports of a network in float64 whose BatchNorm is frozen."""
     inner = network().double().eval()
     model = DistributedDataParallel(inner) if world > 1 else inner
     held_out = DataLoader(Subset(images(7, 1), Place(rank=rank, world=world).share(7)), 2)
-    found = TRAINER(model, optimiser(model), batches(rank, world), attack=ATTACK, held_out=held_out)
-    return [[plain(report) for report in found], list(inner.state_dict().values())]
+    centres = MarginLoss(4, 4, across_ranks=True).double()
+    margin = Term(name="margin", loss=centres, weight=0.3, labelled=True)
+    trainer = Trainer(epochs=3, terms=(TERM, CORAL, margin))
+    found = trainer(model, optimiser(model), batches(rank, world), attack=ATTACK, held_out=held_out)
+    return [[plain(report) for report in found], [*inner.state_dict().values(), centres.centres]]
 
 
 def _trained(rank: int) -> list:
