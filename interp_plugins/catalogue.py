@@ -30,6 +30,13 @@ def interp_methods() -> Iterator[Method]:
         paper="arXiv:1706.06083",
     )
     yield Method(
+        name="FeaturePGD",
+        kind="attack",
+        target="interp_plugins.attacks:FeaturePGD",
+        summary="many steps that move a layer's outputs, or the logits, as far as they go; no labels needed",
+        paper="arXiv:1901.08573",
+    )
+    yield Method(
         name="EnsembleOptimization",
         kind="attack",
         target="interp_plugins.attacks:EnsembleOptimization",

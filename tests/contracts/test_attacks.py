@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import interp_plugins
-from interp_plugins.attacks import FGSM, PGD, EnsembleOptimization, PredictedLabelFGSM
+from interp_plugins.attacks import FGSM, PGD, EnsembleOptimization, FeaturePGD, PredictedLabelFGSM
 from interp_plugins.testing import BrokenContract, check_attack, toy_classifier
 
 EPSILON = 0.05
@@ -15,6 +15,9 @@ CALLS = {
     "PredictedLabelFGSM": lambda model, images, labels: PredictedLabelFGSM(epsilon=EPSILON)(model, images),
     "PGD": lambda model, images, labels: PGD(epsilon=EPSILON, random_start=True)(
         model, images, labels, ids=[f"{image.sum():.9f}" for image in images]
+    ),
+    "FeaturePGD": lambda model, images, labels: FeaturePGD(epsilon=EPSILON, steps=3)(
+        model, images, ids=[f"{image.sum():.9f}" for image in images]
     ),
     "EnsembleOptimization": lambda model, images, labels: EnsembleOptimization(epsilon=EPSILON, steps=3)(
         [model, OTHER], images, (labels + 1) % 10, labels=labels
