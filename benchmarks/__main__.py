@@ -8,7 +8,18 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import attack, attack_memory, dissection, exemplars, influence, startup, store, survey, taxonomy
+from benchmarks import (
+    attack,
+    attack_memory,
+    dissection,
+    exemplars,
+    influence,
+    startup,
+    store,
+    survey,
+    taxonomy,
+    training,
+)
 
 BENCHMARKS: dict[str, Callable[[list[str]], Any]] = {
     "startup": startup.main,
@@ -20,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[list[str]], Any]] = {
     "survey": survey.main,
     "dissection": dissection.main,
     "store": store.main,
+    "training": training.main,
 }
 
 

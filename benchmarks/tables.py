@@ -18,7 +18,8 @@ ALL, RIGHT = "all images", "right when clean"
 SIZES = ("rmse", "linf", "step kept")
 WORDS = ("median", "90th percentile", "largest")
 SHOWN = 20  # misses that are listed; more are counted
-PLACE = re.compile(r"(<!-- (table|missed|survey|detection|dissection): ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+KINDS = "table|missed|survey|detection|dissection|cost"
+PLACE = re.compile(rf"(<!-- ({KINDS}): ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 SURVEYED = {
     "accuracy, real images": "accuracy/real images",
     "attacked images that say the target": "attacked images/says the target",
@@ -146,6 +147,25 @@ def dissections(runs: Sequence[Results]) -> str:
     return _table(["network", "layer", "images", *categories, "all", "different labels"], lines)
 
 
+def costs(runs: Sequence[Results]) -> str:
+    """What each way to do one thing costs, beside the floor and ours; a line for each way of each run."""
+    first = runs[0].settings
+    ours = [str(name) for name in first["ours"]]  # type: ignore[union-attr]  # it is a list
+    head = ["", str(first["cost"]), f"/ {first['floor']}", *(f"{name} / this" for name in ours)]
+    lines = []
+    for run in runs:
+        ratios = {row.name: row for row in run.rows}
+        ways = [row for row in run.rows if " / " not in row.name]
+        for way in ways:
+            others = [f"{way.name} / {first['floor']}", *(f"{name} / {way.name}" for name in ours)]
+            lines.append([way.name, f"{way.value:.3g}", *(_spread(ratios.get(name)) for name in others)])
+        lines += [
+            [name, f"not run: {problem}", *[""] * (len(head) - 2)]
+            for name, problem in run.settings["not run"].items()  # type: ignore[union-attr]  # it is a table
+        ]
+    return _table(head, lines)
+
+
 def label(results: Results) -> str:
     """What a run is called in a table of several: its steps, and whether it was balanced."""
     return f"{results.settings['steps']} steps{', balanced' * bool(results.settings['balance'])}"
@@ -185,6 +205,13 @@ def _measured(row: Row) -> str:
     return f"{row.value:.3f}{interval}"
 
 
+def _spread(row: Row | None) -> str:
+    """A ratio with the smallest and the largest of the rounds."""
+    if row is None:
+        return ""
+    return f"{row.value:.3g}" if row.low == row.high else f"{row.value:.3g} ({row.low:.3g} to {row.high:.3g})"
+
+
 def _count(run: Results, name: str) -> str:
     return f"{int(str(run.settings[name])):,}"
 
@@ -209,7 +236,7 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(shown) + "\n"
 
 
-MANY = {"survey": surveys, "detection": detections, "dissection": dissections}
+MANY = {"survey": surveys, "detection": detections, "dissection": dissections, "cost": costs}
 
 if __name__ == "__main__":
     for word in sys.argv[1:]:
