@@ -1,7 +1,7 @@
 """What a trainer says after each epoch: losses by term, and counts on held-out images."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -40,6 +40,7 @@ class EpochReport:
     watched: Accuracy | None  # on the first held-out batch, attacked as in training; None: nothing is watched
     probed: Accuracy | None  # on the same batch, attacked by the watch's probe
     best: bool  # no earlier epoch had as high a score
+    probes: Mapping[str, float] = field(default_factory=dict)  # what the caller's probes said, by name
 
     @property
     def score(self) -> float | None:
@@ -50,6 +51,7 @@ class EpochReport:
     def __str__(self) -> str:
         said = [f"epoch {self.epoch}", *(f"{name} {value:.4f}" for name, value in self.losses.items())]
         said += [f"{name} {getattr(self, name)}" for name in ("clean", "adversarial", "probed") if getattr(self, name)]
+        said += [f"{name} {value:.4g}" for name, value in self.probes.items()]
         return ", ".join(said)
 
     def plain(self) -> dict[str, Any]:

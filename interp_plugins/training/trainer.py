@@ -13,7 +13,7 @@ epoch, whatever the caller does with the network between two reports. The attack
 ends with the same bits on a CPU, unless the caller draws random numbers between two reports.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -27,7 +27,7 @@ from interp_plugins.training.averages import WeightAverages
 from interp_plugins.training.configuration import configuration
 from interp_plugins.training.course import Course, Scheduler
 from interp_plugins.training.evaluation import Attack, Batches, check_exact
-from interp_plugins.training.judging import Judge
+from interp_plugins.training.judging import Judge, Probe
 from interp_plugins.training.keeping import Keeper
 from interp_plugins.training.objectives import Mixed
 from interp_plugins.training.reports import EpochReport
@@ -78,6 +78,7 @@ class Trainer:
         scheduler: Scheduler | None = None,
         held_out: Batches | None = None,
         watch: Watch | None = None,
+        probes: Mapping[str, Probe] | None = None,
         averages: WeightAverages | None = None,
         checkpoints: Checkpoints | None = None,
         resume: bool = False,
@@ -92,6 +93,7 @@ class Trainer:
             scheduler: Of the optimiser; `ReduceLROnPlateau` looks at the total loss of an epoch.
             held_out: Batches on which each epoch's network is judged.
             watch: A probe for catastrophic overfitting, on the first held-out batch.
+            probes: Called with each epoch's network, in eval mode and frozen; what they say is in the report, by name.
             averages: Of the network's weights, updated after each step; then they are what is judged.
             checkpoints: Where the last and the best state are kept, such as `store.checkpoints.CheckpointFolder`.
             resume: Go on from the last one, if there is one.
@@ -135,11 +137,17 @@ class Trainer:
             course.scaler = torch.amp.GradScaler(course.device.type)
         if held_out is not None:
             check_exact(held_out)
+        probes = dict(probes or {})
+        for name, probe in probes.items():
+            if not callable(probe):
+                raise TypeError(
+                    f"expected probes that are called with a network, got {type(probe).__name__} for {name!r}"
+                )
         for loss in course.modules.values():
             loss.to(course.device)
         keeper = Keeper(checkpoints, course, configuration(self, course, attack))
         keeper.begin(resume)
-        return self._run(course, keeper, Judge(attack, held_out, watch))
+        return self._run(course, keeper, Judge(attack, held_out, watch, probes))
 
     def _run(self, course: Course, keeper: Keeper, judge: Judge) -> Iterator[EpochReport]:
         objective = Objective(
