@@ -1,5 +1,6 @@
 """Objectives that keep a network's representations where they were when its images are attacked, and a trainer."""
 
+from interp_plugins.training.adaptation import insert_adaptation
 from interp_plugins.training.averages import WeightAverages
 from interp_plugins.training.domains import Coral, MeanDifference, MultiKernelMMD
 from interp_plugins.training.margin import MarginLoss
@@ -27,4 +28,5 @@ __all__ = [
     "Trainer",
     "Watch",
     "WeightAverages",
+    "insert_adaptation",
 ]
