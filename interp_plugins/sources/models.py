@@ -1,4 +1,4 @@
-"""Models by name: `torchvision:resnet18@FILE`, `timm:resnet10t@FILE?size=96`, `my_nets.py:factory`.
+"""Models by name: `torchvision:resnet18@FILE`, `timm:resnet10t@FILE?size=96`, `my_nets.py:factory[@FILE]`.
 
 Whatever comes out takes float images in [0, 1] and gives logits: normalisation and input size are inside. Weights are
 read as tensors only, never as code. A `.py` file is code, is run, and that is said once on stderr. Nothing is
@@ -26,7 +26,9 @@ from torch import Tensor, nn
 from interp_plugins.errors import HostMissing
 from interp_plugins.sources import weights
 
-FORM = "KIND:NAME[@FILE][?size=&mean=&std=&classes=] with KIND torchvision or timm, or FILE.py:factory"
+FORM = "KIND:NAME[@FILE][?size=&mean=&std=&classes=] with KIND torchvision or timm, or FILE.py:factory[@FILE]"
+FACTORY = re.compile(r"(?P<code>.+?\.py):(?P<name>\w+)(@(?P<file>.+))?")
+NAMED = re.compile(r"(?P<kind>\w+):(?P<name>[\w.\-/]+)(@(?P<file>[^?]+))?(\?(?P<settings>.*))?")
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,20 @@ class LoadedModel:
         module: In eval mode; images (n, 3, h, w) in [0, 1] in, logits (n, k) out.
         name: The architecture's or the factory's name.
         spec: What was asked for, as it was typed.
-        sha256: Of the weights file, or of the factory's source file; None for downloaded weights.
+        sha256: Of the weights file, or of the factory's source file where it has none; None for downloaded weights.
     """
 
     module: nn.Module
     name: str
     spec: str
     sha256: str | None
+
+    @property
+    def network(self) -> nn.Module:
+        """What a weights file of this spec holds: all of what a factory returns, else what is behind normalisation."""
+        if isinstance(self.module, Preprocessed) and not FACTORY.fullmatch(self.spec):
+            return self.module.net
+        return self.module
 
 
 class Preprocessed(nn.Module):
@@ -86,14 +95,27 @@ class Preprocessed(nn.Module):
         return logits
 
 
+def spec_with(spec: str, file: Path | str) -> str:
+    """The spec of the same network with the weights in `file`.
+
+    Example:
+        >>> spec_with("nets.py:mine", "mine.safetensors")
+        'nets.py:mine@mine.safetensors'
+    """
+    if factory := FACTORY.fullmatch(spec):
+        return f"{factory['code']}:{factory['name']}@{file}"
+    before, mark, settings = spec.partition("?")
+    return f"{before.partition('@')[0]}@{file}{mark}{settings}"
+
+
 def load(spec: str, device: torch.device | str = "cpu", *, download: bool = False) -> LoadedModel:
     """Load a model by its spec.
 
     Args:
-        spec: KIND:NAME[@FILE][?size=&mean=&std=&classes=] with KIND torchvision or timm, or FILE.py:factory. The
+        spec: KIND:NAME[@FILE][?size=&mean=&std=&classes=] with KIND torchvision or timm, or FILE.py:factory[@FILE]. The
             library's own size and normalisation are used where none is given: `?size=96&mean=0.5,0.5,0.5`. `classes`
             is the number of classes the weights were trained for. The factory takes no arguments and returns a module
-            of the same contract.
+            of the same contract; the weights in its @FILE are loaded into that.
         device: Where the model goes.
         download: Fetch the library's own weights where no file is given.
 
@@ -102,9 +124,9 @@ def load(spec: str, device: torch.device | str = "cpu", *, download: bool = Fals
         FileNotFoundError: A file is not there.
         HostMissing: torchvision or timm is not installed.
     """
-    if match := re.fullmatch(r"(.+\.py):(\w+)", spec):
-        return _from_factory(spec, Path(match[1]), match[2], device)
-    match = re.fullmatch(r"(?P<kind>\w+):(?P<name>[\w.\-/]+)(@(?P<file>[^?]+))?(\?(?P<settings>.*))?", spec)
+    if match := FACTORY.fullmatch(spec):
+        return _from_factory(spec, Path(match["code"]), match["name"], _weights(match["file"], spec), device)
+    match = NAMED.fullmatch(spec)
     if not match:
         raise ValueError(f"expected a model as {FORM}, got {spec!r}")
     kind, name = match["kind"], match["name"]
@@ -116,13 +138,11 @@ def load(spec: str, device: torch.device | str = "cpu", *, download: bool = Fals
             f"{spec!r} names no weights: type {kind}:{name}@FILE with a file of yours, "
             "or allow the download of the library's own (--download, or download=True)"
         )
-    file = Path(match["file"]) if match["file"] else None
+    file = _weights(match["file"], spec)
     if file is None and "classes" in settings:
         raise ValueError(
             f"{spec!r} asks for another number of classes than the library's own weights have; name a file"
         )
-    if file is not None and not file.is_file():
-        raise FileNotFoundError(f"no weights file {file} (from {spec!r})")
     with torch.random.fork_rng(devices=[]):  # a random start, soon overwritten, is none of the caller's numbers
         net, own = KINDS[kind](name, settings.pop("classes", None), file is None)
     if file is not None:
@@ -205,17 +225,28 @@ def _numbers(text: str) -> tuple[float, ...]:
     return numbers
 
 
-def _from_factory(spec: str, file: Path, name: str, device: torch.device | str) -> LoadedModel:
-    if not file.is_file():
-        raise FileNotFoundError(f"no model file {file} (from {spec!r})")
-    factories = vars(_run(file.resolve(), _sha256(file)))
+def _weights(name: str | None, spec: str) -> Path | None:
+    """The weights file of a spec, which has to be there."""
+    if not name:
+        return None
+    if not (file := Path(name)).is_file():
+        raise FileNotFoundError(f"no weights file {file} (from {spec!r})")
+    return file
+
+
+def _from_factory(spec: str, code: Path, name: str, file: Path | None, device: torch.device | str) -> LoadedModel:
+    if not code.is_file():
+        raise FileNotFoundError(f"no model file {code} (from {spec!r})")
+    factories = vars(_run(code.resolve(), _sha256(code)))
     factory = factories.get(name)
     if not callable(factory):
-        raise ValueError(f"{file} defines no factory {name!r}{_nearest(name, [n for n in factories if n[0] != '_'])}")
+        raise ValueError(f"{code} defines no factory {name!r}{_nearest(name, [n for n in factories if n[0] != '_'])}")
     module = factory()
     if not isinstance(module, nn.Module):
         raise TypeError(f"expected {spec!r} to return a torch.nn.Module, got {type(module).__name__}")
-    return LoadedModel(module.eval().to(device), name, spec, _sha256(file))
+    if file is not None:
+        weights.fit(module, weights.read(file), file)
+    return LoadedModel(module.eval().to(device), name, spec, _sha256(file or code))
 
 
 @cache

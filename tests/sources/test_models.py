@@ -9,7 +9,7 @@ from torch import nn
 
 from interp_plugins.errors import HostMissing
 from interp_plugins.sources import cifar, weights
-from interp_plugins.sources.models import Preprocessed, load
+from interp_plugins.sources.models import LoadedModel, Preprocessed, load, spec_with
 
 FACTORY = (
     "from torch import nn\ndef small():\n    return nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).train()\nNUMBER = 3\n"
@@ -201,6 +201,45 @@ def test_a_factory_gives_its_model_in_eval_mode(tmp_path):
     assert loaded.name == "small"
     assert not loaded.module.training
     assert loaded.module(images(2, 2)).shape == (2, 3)
+
+
+def test_weights_are_loaded_into_what_a_factory_returns(tmp_path):
+    (tmp_path / "mine.py").write_text(FACTORY)
+    spec = f"{tmp_path / 'mine.py'}:small"
+    half = {name: torch.full_like(value, 0.5) for name, value in load(spec).module.state_dict().items()}
+    safetensors.torch.save_file(half, tmp_path / "half.safetensors")
+    loaded = load(f"{spec}@{tmp_path / 'half.safetensors'}")
+    assert all(torch.equal(value, half[name]) for name, value in loaded.module.state_dict().items())
+    assert loaded.sha256 == hashlib.sha256((tmp_path / "half.safetensors").read_bytes()).hexdigest()
+
+
+def test_a_factorys_weights_that_are_not_there_are_named(tmp_path):
+    (tmp_path / "mine.py").write_text(FACTORY)
+    with pytest.raises(FileNotFoundError, match=r"no weights file nowhere\.pth"):
+        load(f"{tmp_path / 'mine.py'}:small@nowhere.pth")
+
+
+@pytest.mark.parametrize(
+    ("spec", "there"),
+    [
+        ("nets.py:mine", "nets.py:mine@a/b.pth"),
+        ("nets.py:mine@old.pth", "nets.py:mine@a/b.pth"),
+        ("timm:resnet10t@old.pth?size=96", "timm:resnet10t@a/b.pth?size=96"),
+        ("torchvision:resnet18@old.pth", "torchvision:resnet18@a/b.pth"),
+    ],
+)
+def test_a_spec_can_be_given_other_weights(spec, there):
+    assert spec_with(spec, "a/b.pth") == there
+
+
+def test_the_weights_of_a_named_architecture_are_those_behind_its_normalisation(squeezenet):
+    loaded = load(f"torchvision:squeezenet1_1@{squeezenet[1]}?classes=5")
+    assert loaded.network is loaded.module.net
+
+
+def test_the_weights_of_a_factory_are_all_that_it_returns():
+    wrapped = Preprocessed(nn.Flatten(), (0.5,), (0.5,))
+    assert LoadedModel(wrapped, "mine", "nets.py:mine", None).network is wrapped
 
 
 def test_running_a_factorys_file_is_said_once_on_stderr(tmp_path, capsys):
