@@ -41,6 +41,7 @@ COMMANDS = {
     "attack": "Make, check, export and show adversarial sets.",
     "neurons": "Measure what a network's neurons mean, and whether they still do under attack.",
     "dissect": "Find the concepts that a network's units point at, and what an attack takes of them.",
+    "train": "Train networks on clean and attacked images, and judge what came out.",
 }
 
 GROUPS = {
@@ -60,6 +61,10 @@ GROUPS = {
         "show": "Draw the images that excite a unit most, and the region it lights in each.",
         "check": "Read every file of labelled images, and name each fault.",
         "convert": "Write images and masks in the layout of Broden.",
+    },
+    "train": {
+        "run": "Train a network on clean and attacked images, and keep the best one.",
+        "evaluate": "Count what networks withstand: FGSM, PGD, AutoAttack.",
     },
 }
 

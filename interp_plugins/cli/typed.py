@@ -16,8 +16,8 @@ class Typed:
             if field.default is not MISSING and value == field.default:
                 continue
             option = "--" + field.name.replace("_", "-")
-            if value is True:
-                found.append(option)
+            if isinstance(value, bool):
+                found.append(option if value else option.replace("--", "--no-", 1))
             else:
                 for each in value if isinstance(value, list) else [value]:
                     found += [option, str(each)]

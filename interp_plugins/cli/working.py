@@ -62,12 +62,21 @@ class ReadsAhead(Protocol):
 
 
 @runtime_checkable
-class Given(Protocol):
-    """What the commands' requests have in common; `dissect run --help` says what each means."""
+class Asked(Protocol):
+    """What a request says of the folder."""
 
     @property
     def out(self) -> Path:
         """The folder."""
+
+    @property
+    def resume(self) -> bool:
+        """Whether to go on with what is there."""
+
+
+@runtime_checkable
+class Given(Asked, Protocol):
+    """What the commands' requests have in common; `dissect run --help` says what each means."""
 
     @property
     def processes(self) -> str:
@@ -76,10 +85,6 @@ class Given(Protocol):
     @property
     def device(self) -> str:
         """Where the network runs."""
-
-    @property
-    def resume(self) -> bool:
-        """Whether to go on with what is there."""
 
     @property
     def worker(self) -> str | None:
@@ -152,7 +157,7 @@ def _run(given: Given, command: Command[F, L]) -> None:
     command.tell()
 
 
-def begin(given: Given, kind: type[F], manifest: Any) -> F:
+def begin(given: Asked, kind: type[F], manifest: Any) -> F:
     """New work, or what is there if it may be resumed.
 
     Raises:

@@ -4,20 +4,15 @@ They come from the flags that were stored when the images were read back; `attac
 """
 
 import hashlib
-import json
-import platform
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
-from typing import Any
 
 import torch
 import typer
 
-from interp_plugins.foundation.files import write_whole
+from interp_plugins.cli.noting import Clock
 from interp_plugins.report.results import Input, Results, Row, rate
 from interp_plugins.store.lines import flags
 from interp_plugins.store.manifest import Manifest
@@ -33,34 +28,19 @@ class Run:
     world: int
     batch_size: int | None
     records: int  # that were missing when it began
-    began: datetime
-    clock: float  # that never jumps, when it began
+    clock: Clock
 
     @classmethod
     def begin(cls, target_set: AdversarialSet, world: int, batch_size: int | None) -> "Run":
         """A run that begins now."""
         manifest = target_set.manifest
         missing = sum(len(manifest.span(number)) for number in target_set.missing()) * manifest.targets
-        return cls(world, batch_size, missing, datetime.now(UTC), monotonic())
+        return cls(world, batch_size, missing, Clock())
 
     def note(self, folder: Path) -> None:
         """Add this run to run.json, after those that were there before."""
-        file = folder / "run.json"
-        try:
-            earlier = json.loads(file.read_text(encoding="utf-8"))["runs"]
-        except (OSError, ValueError, LookupError, TypeError):
-            earlier = []
-        seconds = monotonic() - self.clock
-        this: dict[str, Any] = {
-            "began": self.began.isoformat(timespec="seconds"),
-            "seconds": round(seconds, 3),
-            "host": platform.node(),
-            "processes": self.world,
-            "batch_size": self.batch_size,
-            "records": self.records,
-            "records_per_second": round(self.records / seconds, 3),
-        }
-        write_whole(file, json.dumps({"schema_version": 1, "runs": [*earlier, this]}, indent=2) + "\n")
+        what = {"processes": self.world, "batch_size": self.batch_size}
+        self.clock.note(folder, what, ("records", self.records))
 
 
 def finish(target_set: AdversarialSet, run: Run, as_json: bool) -> None:

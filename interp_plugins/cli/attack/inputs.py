@@ -78,12 +78,12 @@ def load(given: Request, device: torch.device, quiet: bool) -> Inputs:
         loaded = [models.load(spec) for spec in given.model]
     members = tuple(
         Member(name=name, spec=each.spec, sha256=weights.digest(each.module))
-        for name, each in zip(_unlike([each.name for each in loaded]), loaded, strict=True)
+        for name, each in zip(unlike([each.name for each in loaded]), loaded, strict=True)
     )
     return Inputs(given, device, method, clean, count, members, tuple(each.module for each in loaded))
 
 
-def _unlike(names: list[str]) -> list[str]:
-    """The names, numbered where two are the same."""
+def unlike(names: list[str]) -> list[str]:
+    """Names, numbered where two are the same."""
     often = Counter(names)
     return [f"{name} ({i})" if often[name] > 1 else name for i, name in enumerate(names, 1)]

@@ -1,0 +1,1 @@
+"""The commands `interp-plugins train ...`: train a network on clean and attacked images, and judge what came out."""
