@@ -73,7 +73,11 @@ ART: Final = Host(
     distribution="adversarial-robustness-toolbox",
     version=">=1.20",
     extra=True,
-    namespaces={"attack": "art.attacks.evasion", "detector": "art.defences.detector.evasion"},
+    namespaces={
+        "attack": "art.attacks.evasion",
+        "detector": "art.defences.detector.evasion",
+        "trainer": "art.defences.trainer",
+    },
 )
 CAPTUM: Final = Host(
     name="captum",

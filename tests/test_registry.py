@@ -47,9 +47,13 @@ def test_methods_can_be_chosen_by_host():
 
 
 def test_methods_can_be_chosen_by_kind():
-    chosen = [interp_plugins.methods(kind=kind, host="art") for kind in ("attack", "detector")]
-    assert [[method.name for method in some] for some in chosen] == [["EnsembleOptimization"], ["ConflictDetector"]]
-    assert interp_plugins.methods(kind="trainer", host="art") == []
+    chosen = [interp_plugins.methods(kind=kind, host="art") for kind in ("attack", "detector", "trainer")]
+    assert [[method.name for method in some] for some in chosen] == [
+        ["EnsembleOptimization"],
+        ["ConflictDetector"],
+        ["ConsistentLossTrainer", "DomainAdaptationTrainer", "EnsembleAdversarialTraining"],
+    ]
+    assert interp_plugins.methods(kind="picture", host="art") == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Our attack and our detector as ART's own: an `EvasionAttack` and an `EvasionDetector` on ART's classifiers.
+"""Our methods as ART's own: an `EvasionAttack`, an `EvasionDetector` and three `Trainer`s for ART's classifiers.
 
 Importing this package does not import ART; fetching a class from it does.
 """
@@ -12,8 +12,17 @@ from interp_plugins.hosts import fetch_attribute
 if TYPE_CHECKING:
     from interp_art.attacks import EnsembleOptimization as EnsembleOptimization
     from interp_art.detector import ConflictDetector as ConflictDetector
+    from interp_art.trainers import ConsistentLossTrainer as ConsistentLossTrainer
+    from interp_art.trainers import DomainAdaptationTrainer as DomainAdaptationTrainer
+    from interp_art.trainers import EnsembleAdversarialTraining as EnsembleAdversarialTraining
 
-__all__ = ["ConflictDetector", "EnsembleOptimization"]
+__all__ = [
+    "ConflictDetector",
+    "ConsistentLossTrainer",
+    "DomainAdaptationTrainer",
+    "EnsembleAdversarialTraining",
+    "EnsembleOptimization",
+]
 
 
 @hookimpl
@@ -34,6 +43,30 @@ def interp_methods() -> Iterator[Method]:
         target="interp_art.detector:ConflictDetector",
         summary="flags inputs whose most influential units stand for something else than the predicted class",
         paper="arXiv:1708.05493",
+    )
+    yield Method(
+        name="ConsistentLossTrainer",
+        kind="trainer",
+        host="art",
+        target="interp_art.trainers:ConsistentLossTrainer",
+        summary="adversarial training that keeps what a layer sees in an attacked image near what it saw in the image",
+        paper="arXiv:1901.09035",
+    )
+    yield Method(
+        name="DomainAdaptationTrainer",
+        kind="trainer",
+        host="art",
+        target="interp_art.trainers:DomainAdaptationTrainer",
+        summary="adversarial training that brings clean and attacked batches to one distribution, by CORAL and MMD",
+        paper="arXiv:1810.00740",
+    )
+    yield Method(
+        name="EnsembleAdversarialTraining",
+        kind="trainer",
+        host="art",
+        target="interp_art.trainers:EnsembleAdversarialTraining",
+        summary="adversarial training on images that are attacked on this network or on static ones",
+        paper="arXiv:1705.07204",
     )
 
 

@@ -106,17 +106,23 @@ class Units:
         """
         if not isinstance(x, np.ndarray):
             raise TypeError(f"expected x as a numpy array, got {type(x).__name__}: ART's attacks take and give arrays")
-        if x.shape[1:] != self.shape or not len(x):
-            raise ValueError(
-                f"expected x of shape (n, {', '.join(map(str, self.shape))}) with n above 0, got {x.shape}"
-            )
+        self.check(x.shape, *((float(x.min()), float(x.max())) if x.size else (0.0, 0.0)))
+        return np.array(x, dtype=ART_NUMPY_DTYPE, order="C")
+
+    def check(self, shape: tuple[int, ...], least: float, greatest: float) -> None:
+        """Check the shape of the host's inputs, and that their values lie inside `clip_values`.
+
+        Raises:
+            ValueError: Where they do not.
+        """
+        if shape[1:] != self.shape or not shape[0]:
+            raise ValueError(f"expected x of shape (n, {', '.join(map(str, self.shape))}) with n above 0, got {shape}")
         slack = SLACK * self.span
-        if x.min() < self.low - slack or x.max() > self.high + slack:
+        if least < self.low - slack or greatest > self.high + slack:
             raise ValueError(
                 f"expected x inside the estimator's clip_values ({self.low:g}, {self.high:g}), got values from "
-                f"{x.min():.4g} to {x.max():.4g}: scale x, or give the estimator the clip_values of its data"
+                f"{least:.4g} to {greatest:.4g}: scale x, or give the estimator the clip_values of its data"
             )
-        return np.array(x, dtype=ART_NUMPY_DTYPE, order="C")
 
     def mask(self, mask: Array | None, x: Array) -> Tensor | None:
         """Where the core's images of x may change: 1 there and 0 elsewhere; None for everywhere.
