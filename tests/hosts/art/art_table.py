@@ -29,4 +29,8 @@ NOT_OFFERED = {("adversarial_trainer_takes_it", "ensemble")}  # an EnsembleClass
 DETECTORS = ("conflict", "distance")  # the scores on which ART's detector test runs
 DETECTOR_CHECKS = ("detector", "blind_detector", "nervous_detector", "false_alarms")
 
+TRAINERS = ("consistent", "domain", "ensemble")  # our trainers, on which ART's tests of TRADES run
+TRAINER_CHECKS = ("fit", "fit_generator")
+LABEL_FORMATS = ("one_hot", "numerical")
+
 CASES = [(check, path) for check in CHECKS for path in PATHS if (check, path) not in NOT_OFFERED]

@@ -1,4 +1,4 @@
-"""ART's own checks hold for our attack, on every road through the adapter, and for our detector.
+"""ART's own checks hold for our attack, on every road through the adapter, for our detector and for our trainers.
 
 ART's tests are not in its wheel. They are taken from its source distribution on the package registry, whose digest is
 pinned here, and run in a process of their own: their package is called `tests`, as ours is, and importing ART writes
@@ -14,7 +14,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from art_table import CASES, CHECKS, DETECTOR_CHECKS, DETECTORS
+from art_table import CASES, CHECKS, DETECTOR_CHECKS, DETECTORS, LABEL_FORMATS, TRAINER_CHECKS, TRAINERS
 
 HERE = Path(__file__).parent
 RELEASE = "adversarial-robustness-toolbox==1.20.1"
@@ -60,7 +60,7 @@ def verdicts(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     report = work / "report.xml"
     paths = os.pathsep.join([str(source), str(HERE)])
     environment = os.environ | {"HOME": str(work), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    files = [str(HERE / "art_checks.py"), str(HERE / "art_detector_checks.py")]
+    files = [str(HERE / f"art_{part}checks.py") for part in ("", "detector_", "trainer_")]
     command = [sys.executable, "-m", "pytest", *files, f"--junitxml={report}", "-q", "--tb=short"]
     command += ["--noconftest", "-c", str(work / "pytest.ini"), "--rootdir", str(work), "-p", "no:cacheprovider"]
     run = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, timeout=SECONDS)
@@ -94,5 +94,16 @@ def test_the_hosts_detector_test_holds_for_ours_and_fails_for_one_that_flags_not
     assert verdicts[f"test_{check}[{score}]"] == ""
 
 
+@pytest.mark.parametrize("label_format", LABEL_FORMATS)
+@pytest.mark.parametrize("check", TRAINER_CHECKS)
+@pytest.mark.parametrize("kind", TRAINERS)
+def test_the_hosts_trainer_tests_hold_for_ours_and_fail_for_one_that_does_not_train(
+    verdicts: dict[str, str], kind: str, check: str, label_format: str
+) -> None:
+    assert verdicts[f"test_trainer[{kind}-{check}-{label_format}]"] == ""
+    assert verdicts[f"test_idle_trainer[{kind}-{check}-{label_format}]"] == ""
+
+
 def test_every_check_ran(verdicts: dict[str, str]) -> None:
-    assert len(verdicts) == 2 * len(CASES) + len(DETECTORS) * len(DETECTOR_CHECKS)
+    trainer_checks = 2 * len(TRAINERS) * len(TRAINER_CHECKS) * len(LABEL_FORMATS)
+    assert len(verdicts) == 2 * len(CASES) + len(DETECTORS) * len(DETECTOR_CHECKS) + trainer_checks
