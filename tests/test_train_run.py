@@ -303,19 +303,19 @@ def test_the_weight_of_trades_is_its_beta(world: Path):
 
 def test_trades_attacks_what_the_network_answers(world: Path):
     attack = loaded(world, objective="trades", attack="pgd:4/255:5").attack
-    expected = FeaturePGD(distance="divergence", epsilon=4 / 255, step_size=2 / 255, steps=5)
+    expected = FeaturePGD(distance="divergence", epsilon=4 / 255, step_size=2 / 255, steps=5, tile=64)
     assert attack == AnywhereInTheBall(expected)
 
 
 def test_features_are_attacked_where_they_are_compared(world: Path):
     attack = loaded(world, attack="feature-pgd-l2:0.5:5", layer="first").attack
-    expected = FeaturePGD(layer="first", distance="squared", epsilon=0.5, step_size=0.25, steps=5, norm="l2")
+    expected = FeaturePGD(layer="first", distance="squared", epsilon=0.5, step_size=0.25, steps=5, norm="l2", tile=64)
     assert attack == AnywhereInTheBall(expected)
 
 
 def test_steps_of_pgd_reach_across_the_ball(world: Path):
     attack = loaded(world, objective="pgd", attack="pgd-l2:0.5:20").attack
-    expected = PGD(epsilon=0.5, step_size=0.0625, steps=20, norm="l2", random_start=True)
+    expected = PGD(epsilon=0.5, step_size=0.0625, steps=20, norm="l2", random_start=True, tile=64)
     assert attack == AnywhereInTheBall(expected)
 
 

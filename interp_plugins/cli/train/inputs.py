@@ -28,7 +28,7 @@ from interp_plugins.training.course import Scheduler
 from interp_plugins.training.evaluation import Attack
 
 PROBE = 20  # steps of the watch's probe
-LARGEST = 256  # rows a call of an attack on a GPU, at most
+LARGEST = {"cpu": 64, "cuda": 256}  # rows a call of an attack, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def load(given: Request, device: torch.device) -> Inputs:
     if objective.losses and weight is not None:
         layer = last_map(model.module, example) if given.layer == "auto" else given.layer
         terms = objective.terms(layer, _dimensions(model.module, layer, example), weight)
-    tile = min(LARGEST, 2 ** (given.batch_size.bit_length() - 1)) if device.type == "cuda" else None
+    tile = min(LARGEST[device.type], 2 ** (given.batch_size.bit_length() - 1))
     watch = None
     if given.watch and spec is not None:
         if held is None:
