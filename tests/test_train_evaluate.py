@@ -1,6 +1,7 @@
 """`train evaluate`: what it counts, what it says of masked gradients, and what it refuses."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -248,6 +249,15 @@ def test_a_run_that_is_not_finished_is_refused(world: Path, tmp_path: Path, caps
     (tmp_path / "begun" / "training.json").write_bytes((world / "done" / "training.json").read_bytes())
     said = refused(capsys, words(world, run=tmp_path / "begun"))
     assert said.endswith("begun is not finished; type the command that began it again, with --resume")
+
+
+def test_a_run_whose_factory_lies_elsewhere_is_said(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    moved = shutil.copytree(world / "done", tmp_path / "moved")
+    manifest = moved / "training.json"
+    manifest.write_text(manifest.read_text().replace(f"{world}/nets.py", "elsewhere/nets.py"))
+    said = refused(capsys, words(world, run=moved))
+    assert "no model file elsewhere/nets.py (from " in said
+    assert said.endswith("; the network is named as it was typed, so type this where the training run was made")
 
 
 def test_the_network_is_in_eval_mode_while_it_is_judged(world: Path, tmp_path: Path):

@@ -66,10 +66,19 @@ def _networks(given: Judgement, device: torch.device) -> dict[str, LoadedModel]:
     for run in runs:
         if not run.finished:
             raise ValueError(f"{run.folder} is not finished; type the command that began it again, with --resume")
-    specs = [*given.model, *(spec_of(run) for run in runs)]
-    loaded = [networks.load(spec, device, quiet=False) for spec in specs]
+    loaded = [networks.load(spec, device, quiet=False) for spec in given.model]
+    loaded += [_of_run(run, device) for run in runs]
     names = [model.name for model in loaded[: len(given.model)]] + [run.folder.resolve().name for run in runs]
     return dict(zip(unlike(names), loaded, strict=True))
+
+
+def _of_run(run: TrainingFolder, device: torch.device) -> LoadedModel:
+    try:
+        return networks.load(spec_of(run), device, quiet=False)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error}; the network is named as it was typed, so type this where the training run was made"
+        ) from error
 
 
 def _classes(model: LoadedModel, asked: Asked, device: torch.device) -> int:
