@@ -8,12 +8,16 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+import torch
 from stored_world import world
+from torch import nn
 
 from interp_plugins.cli import main
 from interp_plugins.demo import study
 from interp_plugins.store.sets import AdversarialSet
+from interp_plugins.testing import toy_classifier
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -231,3 +235,149 @@ def test_a_network_that_learned_nothing_can_be_dissected(
     imported("dissect_a_layer", monkeypatch).main([*DISSECTED, "--epochs", "0", "--out", str(tmp_path)])
     assert "training" not in capsys.readouterr().out
     assert (tmp_path / "concepts.png").read_bytes().startswith(b"\x89PNG")
+
+
+TRAINED = ["--training", "64", "--images", "32", "--epochs", "1"]
+SPLIT = ["--training", "24", "--images", "12", "--size", "16", "--epochs", "1"]
+
+
+def test_the_consistent_loss_is_trained_beside_two_other_ways(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    recipe = imported("train_with_the_consistent_loss", monkeypatch)
+    found = recipe.main([*TRAINED, "--out", str(tmp_path)])
+    assert list(found.rates) == list(found.moved) == ["standard", "attacked too", "consistent"]
+    assert {row.denominator for rows in found.rates.values() for row in rows.values()} == {32}
+    printed = capsys.readouterr().out
+    assert all(f" {value:.4f}\n" in printed for value in found.moved.values())
+    assert (tmp_path / "trained.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["train_with_the_consistent_loss", "adapt_clean_and_adversarial_features"])
+def test_a_training_takes_images_of_yours(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    generator = np.random.default_rng(0)
+    pixels, labels = generator.integers(0, 256, (36, 16, 16, 3), np.uint8), np.arange(36) % 3
+    np.savez(tmp_path / "photos.npz", images=pixels, labels=labels)
+    found = imported(name, monkeypatch).main([*SPLIT, "--data", str(tmp_path / "photos.npz")])
+    assert {row.denominator for rows in found.rates.values() for row in rows.values()} == {12}
+
+
+def test_the_consistent_loss_takes_a_network_of_yours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    file = tmp_path / "nets.py"
+    file.write_text(
+        "from interp_plugins import testing\n\ndef mine():\n    return testing.toy_classifier(classes=16)\n"
+    )
+    recipe = imported("train_with_the_consistent_loss", monkeypatch)
+    assert set(recipe.main([*TRAINED, "--model", f"{file}:mine", "--layer", "3"]).moved) == set(recipe.ways("3", 1.0))
+    with pytest.raises(SystemExit):
+        recipe.main(["--model", f"{file}:mine"])
+    assert "--model and --layer go together" in capsys.readouterr().err
+
+
+def test_features_are_adapted_in_three_ways_and_without(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    found = imported("adapt_clean_and_adversarial_features", monkeypatch).main([*TRAINED, "--out", str(tmp_path)])
+    assert list(found.gaps) == ["no adaptation", "CORAL", "means", "both"]
+    printed = capsys.readouterr().out
+    for gap in found.gaps.values():
+        assert f"{gap.coral:>9.4f}{gap.means:>9.4f}  {gap.told.value:.2f} [" in printed
+    assert (tmp_path / "adapted.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_features_that_lie_apart_are_told_apart_and_others_are_not(monkeypatch: pytest.MonkeyPatch):
+    recipe = imported("adapt_clean_and_adversarial_features", monkeypatch)
+    clean, other = torch.randn(2, 400, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert recipe.told(clean, clean + torch.tensor([9.0, 0, 0, 0, 0])).value == 1
+    assert recipe.told(clean, other).low < 0.5 < recipe.told(clean, other).high
+
+
+def test_networks_are_checked_for_masked_gradients(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    found = imported("is_my_robust_model_masking_gradients", monkeypatch).main([*TRAINED, "--epochs", "2"])
+    assert list(found) == ["standard", "trained with PGD", "masked"]
+    printed = capsys.readouterr().out
+    for name, one in found.items():
+        assert f"{name}: {'suspicious' if one.suspicions else 'nothing suspicious'}\n" in printed
+        assert all(f"  {sentence}\n" in printed for sentence in one.suspicions)
+
+
+def test_a_network_that_hides_its_gradient_is_as_good_on_clean_images_and_suspected(monkeypatch: pytest.MonkeyPatch):
+    recipe = imported("is_my_robust_model_masking_gradients", monkeypatch)
+    honest, other = (linear(seed) for seed in (0, 1))
+    x = torch.rand(64, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    labels = honest(x).argmax(1)
+    tried = recipe.attacks(other, 8 / 255)
+    plain, masked = (recipe.check(network, x, labels, tried) for network in (honest, recipe.Masked(honest)))
+    assert plain.suspicions == ()
+    assert masked.rows["clean"] == plain.rows["clean"]
+    assert masked.rows["no gradient"].value > 0.5
+    assert any("the gradient is exactly 0" in sentence for sentence in masked.suspicions)
+    assert any("whatever the change" in sentence for sentence in masked.suspicions)
+
+
+def linear(seed: int) -> nn.Module:
+    """A linear classifier with large logits."""
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 4))
+    nn.init.normal_(network[1].weight, std=3)
+    return network.eval()
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"FGSM": 5}, "FGSM fools it on 5 images on which PGD-20 does not"),
+        ({"random points": 3}, "random points fools it on 3 images on which PGD-20 does not"),
+        ({"PGD-50": 6}, "PGD-50 fools it on 6 images on which PGD-20 does not: PGD-20 overstates"),
+        ({"AutoAttack": 6}, "AutoAttack fools it on 6 images on which PGD-20 does not: PGD-20 overstates"),
+        ({"PGD without bound": 94}, "6 images are read rightly whatever the change"),
+        ({"no gradient": 97}, "on 3 images the gradient is exactly 0"),
+    ],
+)
+def test_what_an_honest_network_would_not_show_is_said(
+    changed: dict[str, int], sentence: str, monkeypatch: pytest.MonkeyPatch
+):
+    recipe = imported("is_my_robust_model_masking_gradients", monkeypatch)
+    names = ("random points", "FGSM", "other network's PGD", "PGD-20", "PGD-50", "PGD without bound", "no gradient")
+    wrong = dict.fromkeys(names, 0) | {"PGD without bound": 100, "no gradient": 100} | changed
+    (said,) = recipe.suspicions({name: torch.arange(100) >= count for name, count in wrong.items()})
+    assert said.startswith(sentence)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torchattacks
+def test_autoattack_is_asked_as_well(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("torchattacks")
+    recipe = imported("is_my_robust_model_masking_gradients", monkeypatch)
+    x = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    network = toy_classifier(classes=10).eval()
+    labels = network(x).argmax(1)
+    moved = recipe.autoattack(64 / 255)(network, x, labels)
+    assert (moved - x).abs().max() <= 64 / 255 + 1e-6
+    assert not recipe.correct(network, moved, labels).all()
+
+
+def test_a_network_of_yours_is_checked_with_another_of_yours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    there = world(tmp_path)
+    recipe = imported("is_my_robust_model_masking_gradients", monkeypatch)
+    words = ["--model", there.specs[0], "--surrogate", there.specs[1], "--data", str(tmp_path / "photos.npz")]
+    assert len(recipe.main([*words, "--images", "4", "--size", "8"])) == 1
+    with pytest.raises(SystemExit):
+        recipe.main(words[:2])
+    assert "--model, --surrogate and --data go together" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train_with_the_consistent_loss",
+        "adapt_clean_and_adversarial_features",
+        "is_my_robust_model_masking_gradients",
+    ],
+)
+def test_the_defaults_of_a_training_give_what_the_recipe_says(name: str, monkeypatch: pytest.MonkeyPatch):
+    imported(name, monkeypatch).main([])
