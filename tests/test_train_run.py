@@ -81,6 +81,7 @@ def test_the_network_of_the_best_epoch_is_kept(world: Path, tmp_path: Path):
         for epoch in range(1, 5)
     }
     assert scores[kept] == max(scores.values())
+    assert (tmp_path / "out" / "index.html").read_text().count(" (kept)") == 1
     assert best.tensors["model/head.weight"].tolist() == bits(tmp_path / "out")["head.weight"]
 
 

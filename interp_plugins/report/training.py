@@ -98,19 +98,19 @@ def sections(reports: Sequence[EpochReport], kept: int, figure: Figure, spec: st
     lead = f"The network after epoch {kept} of {len(reports)} is kept" + (f": {', '.join(said)}." if said else ".")
     return (
         Section("How did it go?", lead, (figure,)),
-        Section("Epoch by epoch", "Losses are means over the images of an epoch.", (_table(reports),)),
+        Section("Epoch by epoch", "Losses are means over the images of an epoch.", (_table(reports, kept),)),
         Section("How is it used?", "Wherever a command asks for a model:", (Code(f"--model {spec}"),)),
     )
 
 
-def _table(reports: Sequence[EpochReport]) -> Table:
+def _table(reports: Sequence[EpochReport], kept: int) -> Table:
     names = list(reports[0].losses)
     sides = [side for side in SIDES if getattr(reports[0], side) is not None]
     cells: list[tuple[str | Row, ...]] = []
     for report in reports:
         rates = (_rate(f"epoch {report.epoch}", report, side) for side in sides)
         cells.append((
-            f"{report.epoch}{' (best)' * report.best}",
+            f"{report.epoch}{' (kept)' * (report.epoch == kept)}",
             *(f"{report.losses[name]:.4f}" for name in names),
             *(row if row is not None else "–" for row in rates),
         ))  # fmt: skip
