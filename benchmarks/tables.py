@@ -18,7 +18,7 @@ ALL, RIGHT = "all images", "right when clean"
 SIZES = ("rmse", "linf", "step kept")
 WORDS = ("median", "90th percentile", "largest")
 SHOWN = 20  # misses that are listed; more are counted
-KINDS = "table|missed|survey|detection|dissection|cost"
+KINDS = "table|missed|survey|detection|dissection|cost|remedies"
 PLACE = re.compile(rf"(<!-- ({KINDS}): ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 SURVEYED = {
     "accuracy, real images": "accuracy/real images",
@@ -166,6 +166,16 @@ def costs(runs: Sequence[Results]) -> str:
     return _table(head, lines)
 
 
+def remedies(runs: Sequence[Results]) -> str:
+    """What each objective makes of networks, a column each: means over seeds, with the smallest and the largest."""
+    (run,) = runs
+    objectives = [str(name) for name in run.settings["objectives"]]  # type: ignore[union-attr]  # it is a list
+    rows = {row.name: row for row in run.rows}
+    measures = dict.fromkeys(name.partition("/")[2] for name in rows)
+    lines = [[words, *(_pooled(rows.get(f"{name}/{words}")) for name in objectives)] for words in measures]
+    return _table(["", *objectives], lines)
+
+
 def label(results: Results) -> str:
     """What a run is called in a table of several: its steps, and whether it was balanced."""
     return f"{results.settings['steps']} steps{', balanced' * bool(results.settings['balance'])}"
@@ -212,6 +222,19 @@ def _spread(row: Row | None) -> str:
     return f"{row.value:.3g}" if row.low == row.high else f"{row.value:.3g} ({row.low:.3g} to {row.high:.3g})"
 
 
+def _pooled(row: Row | None) -> str:
+    """A rate with its counts, or a number; both with what they lie between."""
+    if row is None:
+        return "not run"
+    if row.value is None:
+        return "undefined"
+    if row.denominator is None:
+        between = "" if row.low is None or row.high is None else f", {row.low:.3g} to {row.high:.3g}"
+        return f"{row.value:.3g}{between}"
+    between = "" if row.low is None or row.high is None else f", {100 * row.low:.1f} to {100 * row.high:.1f}"
+    return f"{100 * row.value:.1f} % ({row.numerator:,}/{row.denominator:,}){between}"
+
+
 def _count(run: Results, name: str) -> str:
     return f"{int(str(run.settings[name])):,}"
 
@@ -236,7 +259,7 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(shown) + "\n"
 
 
-MANY = {"survey": surveys, "detection": detections, "dissection": dissections, "cost": costs}
+MANY = {"survey": surveys, "detection": detections, "dissection": dissections, "cost": costs, "remedies": remedies}
 
 if __name__ == "__main__":
     for word in sys.argv[1:]:
