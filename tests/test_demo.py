@@ -14,7 +14,7 @@ import torch
 from chromium import console
 
 from interp_plugins.cli import main
-from interp_plugins.demo import dissection, examples, networks, numbers, sections, study
+from interp_plugins.demo import dissection, examples, networks, numbers, remedies, sections, study
 from interp_plugins.demo.folder import Folder
 from interp_plugins.demo.hosts import compare
 from interp_plugins.demo.writing import write
@@ -26,7 +26,7 @@ from interp_plugins.store.sets import AdversarialSet
 
 TINY = {
     "training": 64, "held_out": 32, "attacked": 6, "targets": 3, "width": 4, "epochs": 1, "steps": 2,
-    "depths": (4,), "witness": 8, "tile": 4, "compared": 4, "size": 32,
+    "depths": (4,), "witness": 8, "tile": 4, "compared": 4, "size": 32, "again": 32, "more": 1,
 }  # fmt: skip  # two shards
 
 
@@ -118,6 +118,42 @@ def test_detectors_before_and_after_learning_are_rows_of_the_results(outcome):
         row = found[f"ratio/{layer}/clean/all"]
         assert (row.numerator, row.denominator) == (int(each.clean.labels.detectors.sum()), 16)
     assert not any(name.endswith("/part") for name in found)
+
+
+def test_what_became_of_each_pupil_is_in_the_results(outcome):
+    found = numbers.rows(outcome)
+    assert [pupil.remedy for pupil in outcome.pupils] == ["as before", "consistent loss", "adapted domains"]
+    for pupil in outcome.pupils:
+        row = found[f"{pupil.remedy}/accuracy/attacked"]
+        assert (row.numerator, row.denominator) == (pupil.adversarial.correct, 32)
+        assert found[f"{pupil.remedy}/unique detectors/attacked"].value == pupil.unique[1]
+
+
+def test_a_lesson_leaves_the_network_that_was_attacked_as_it_was(outcome):
+    recipe = outcome.looked_into.recipe
+    assert weights.digest(outcome.folder.network(recipe)) == outcome.looked_into.sha256
+
+
+def test_pupils_differ_by_what_they_are_asked_alone(outcome, monkeypatch):
+    seen = []
+
+    def told(trainer, model, optimizer, loader, *, attack):
+        seen.append((weights.digest(model), [labels.tolist() for _, labels in loader], attack is None, trainer.terms))
+        return iter(())
+
+    monkeypatch.setattr(remedies.Trainer, "__call__", told)
+    lesson = remedies.Lesson(epochs=1, rate=0.1, epsilon=0.1, tile=4, share=0.1, seed=0)
+    unseen = (outcome.unseen, np.resize(outcome.labels, len(outcome.unseen)))
+    for remedy in (remedies.AS_BEFORE, remedies.CONSISTENT, remedies.ADAPTED):
+        remedies.teach(
+            remedy, outcome.folder, outcome.looked_into.recipe, lesson, unseen, unseen,
+            (outcome.adversarial, outcome.targets), torch.eye(len(outcome.classes)),
+        )  # fmt: skip
+    starts, orders, clean_only, terms = zip(*seen, strict=True)
+    assert set(starts) == {outcome.looked_into.sha256}
+    assert orders[0] == orders[1] == orders[2]
+    assert clean_only == (True, False, False)
+    assert [[term.name for term in each] for each in terms] == [[], ["consistent"], ["covariances", "means"]]
 
 
 def test_labelled_images_that_no_demo_drew_are_left_alone(tmp_path):

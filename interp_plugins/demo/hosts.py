@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import interp_plugins
 from interp_plugins.attacks import EnsembleOptimization
+from interp_plugins.demo.folder import Folder, Recipe
 from interp_plugins.demo.work import Numbers, Pictures
 from interp_plugins.errors import InterpError
 
@@ -55,6 +56,14 @@ def compare(
         "art": lambda: _art(method, members, x, y, classes),
     }
     return tuple(_through(host, door) for host, door in doors.items())
+
+
+def through_hosts(
+    folder: Folder, members: Sequence[Recipe], method: EnsembleOptimization, images: Pictures, targets: Numbers
+) -> tuple[HostRun, ...]:
+    """As `compare`, with networks from their files, so that any process can do it."""
+    networks = [folder.network(member) for member in members]
+    return compare(method, networks, images, targets, members[0].classes)
 
 
 def _through(host: str, door: Callable[[], Tensor]) -> HostRun:

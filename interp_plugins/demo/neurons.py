@@ -8,7 +8,7 @@ from interp_plugins.report import survey as told
 from interp_plugins.report.exemplars import most_specific, sheet
 from interp_plugins.report.page import Section
 
-UNITS = 4  # that are drawn
+UNITS = 3  # that are drawn
 CELLS = 6  # places along a side that are covered to find where a unit looks; few, as this is to be quick
 
 

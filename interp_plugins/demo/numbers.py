@@ -6,12 +6,14 @@ because an image that is misread anyway proves nothing.
 
 import dataclasses
 import platform
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from interp_plugins.demo.remedies import RATIOS, Pupil
 from interp_plugins.demo.study import Outcome
 from interp_plugins.report import dissection, survey
 from interp_plugins.report.results import Input, Results, Row, rate
@@ -53,12 +55,26 @@ def rows(outcome: Outcome) -> dict[str, Row]:
     asked = len(outcome.survey.layers) - 1
     found += [row for row in survey.rows(outcome.survey, asked) if row.name.endswith(SURVEYED)]
     found += [row for row in dissection.rows(outcome.dissection) if row.name.rpartition("/")[2] not in CATEGORIES]
+    found += [row for pupil in outcome.pupils for row in _lesson_rows(pupil)]
     core = outcome.hosts[0].sha256
     for host in outcome.hosts[1:]:
         if host.sha256 is not None:
             method = "1 if the float32 bytes of the adversarial images equal the core's, else 0"
             found.append(Row(name=f"same bits/{host.host}", value=float(host.sha256 == core), method=method))
     return {row.name: row for row in found}
+
+
+def _lesson_rows(pupil: Pupil) -> Iterator[Row]:
+    for name, accuracy in (("clean", pupil.clean), ("attacked", pupil.adversarial)):
+        yield rate(f"{pupil.remedy}/accuracy/{name}", accuracy.correct, accuracy.images, of="held-out images")
+    for name, mean in pupil.means.items():
+        of = "attacked images" if name in RATIOS else "units"
+        yield survey.mean_row(f"{pupil.remedy}/{name}", mean, of=of)
+    for name, detectors, concepts in zip(("clean", "attacked"), pupil.detectors, pupil.unique, strict=True):
+        yield Row(
+            name=f"{pupil.remedy}/detectors/{name}", value=float(detectors), method="units with an IoU above 0.04"
+        )
+        yield Row(name=f"{pupil.remedy}/unique detectors/{name}", value=float(concepts), method="their concepts")
 
 
 def _attack_rates(outcome: Outcome, population: str) -> list[Row]:

@@ -6,7 +6,7 @@ To add one, write the function and put it into `SECTIONS`.
 import shlex
 from collections.abc import Callable
 
-from interp_plugins.demo import dissection, neurons
+from interp_plugins.demo import dissection, neurons, training
 from interp_plugins.demo.examples import RULE, chosen, places, strip
 from interp_plugins.demo.numbers import POPULATIONS, results, rows
 from interp_plugins.demo.study import Outcome
@@ -202,6 +202,7 @@ SECTIONS: tuple[Callable[[Outcome], Section], ...] = (
     size,
     neurons.section,
     dissection.section,
+    training.section,
     stored,
     networks,
     hosts,

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from interp_plugins.attacks import EnsembleOptimization, LeastLikely, PredictedLabelFGSM
 from interp_plugins.demo.folder import Folder, Recipe
-from interp_plugins.demo.hosts import HostRun, compare
-from interp_plugins.demo.networks import Convolution, ResidualNetwork, fresh
+from interp_plugins.demo.hosts import HostRun, through_hosts
+from interp_plugins.demo.networks import ResidualNetwork, fresh
+from interp_plugins.demo.remedies import ADAPTED, AS_BEFORE, CONSISTENT, Lesson, Pupil, last_convolution, teach
 from interp_plugins.demo.work import Job, Numbers, Pictures, Workers, attack, draw, label, learn, workers
 from interp_plugins.dissection.dissection import NetworkDissection
 from interp_plugins.foundation.distributed import Place
@@ -43,10 +44,10 @@ class Settings:
     """What decides the numbers. The defaults take about two minutes of processor time."""
 
     seed: int = 0
-    size: int = 64  # of the pictures, in pixels
+    size: int = 48  # of the pictures, in pixels
     training: int = 2000  # pictures to learn from
     held_out: int = 400  # pictures that tell the accuracy
-    attacked: int = 40  # the first so many held-out pictures
+    attacked: int = 20  # the first so many held-out pictures
     targets: int = 10  # least likely classes an image is attacked towards
     depths: tuple[int, ...] = (4, 8, 12)  # of the networks that are attacked
     witness: int = 16  # depth of the one that is not
@@ -59,7 +60,10 @@ class Settings:
     distance_weight: float = 0.1
     tile: int = 16  # rows a network call
     compared: int = 8  # pictures that are attacked through the hosts as well
-    epsilon: float = 16 / 255  # of the one step under which units are dissected
+    epsilon: float = 16 / 255  # of the one step under which units are dissected, and that networks learn to withstand
+    again: int = 800  # pictures from which one network learns for longer, in three ways
+    more: int = 2  # epochs of that
+    rate: float = 0.02  # of that
     share: float = 0.05  # of all pictures that stand for a unit; the papers' 0.01 would be 4 of them
     sigma: float = 2.0  # of the similarity of classes
 
@@ -110,6 +114,7 @@ class Outcome:
     says: Probabilities  # (n, t, m, k)
     control_says: Probabilities  # (n, t, k), the witness on the mirrored changes
     hosts: tuple[HostRun, ...]
+    pupils: tuple[Pupil, ...]  # the network of `looked_into` after it has learned for longer, by remedy
     unseen: Pictures  # (held_out, 3, h, w), all held-out pictures, the attacked ones first
     looked_into: Network  # whose units were measured
     model: ResidualNetwork  # that network
@@ -155,25 +160,21 @@ def run(settings: Settings, folder: Folder, *, processes: int = 1, watch: Watch 
         chosen, truth = unseen[0][: settings.attacked], unseen[1][: settings.attacked]
         folder.write_pictures(chosen, truth, world.classes, world.wnids)
         made = _attack(settings, folder, networks[:-1], threads, work, watch)
-    parts = [made.read(number) for number in range(made.manifest.shards)]
-    adversarial, targets = _joined([part.images for part in parts]), _joined([part.targets for part in parts])
+        parts = [made.read(number) for number in range(made.manifest.shards)]
+        adversarial, targets = _joined([part.images for part in parts]), _joined([part.targets for part in parts])
+        middle = len(networks) // 2 - 1
+        *pupils, dissection, hosts = _look(
+            settings, folder, networks[:-1], middle, learned, unseen, (adversarial, targets), world.wnids, work, watch
+        )
     models = [folder.network(network.recipe) for network in networks]
     watch("asking the networks", 0.0)
     clean = np.stack([ask(model, chosen, settings.tile) for model in models], 1)
     says = np.stack([ask(model, adversarial, settings.tile) for model in models], 2)
     control = ask(models[-1], mirrored_change(chosen, adversarial), settings.tile)
     watch("asking the networks", 1.0)
-    watch("comparing the hosts", 0.0)
-    some = slice(settings.compared)
-    hosts = compare(settings.method(), models[:-1], chosen[some], targets[some, 0], len(world.classes))
-    watch("comparing the hosts", 1.0)
     watch("measuring the units of one network", 0.0)
-    middle = len(networks) // 2 - 1
     survey = _survey(settings, models[middle], unseen, adversarial, targets, world.wnids)
     watch("measuring the units of one network", 1.0)
-    watch("dissecting it", 0.0)
-    dissection = _dissection(settings, folder, networks[middle], models[middle])
-    watch("dissecting it", 1.0)
     inputs = [("training images", _digest(*learned)), ("held-out images", _digest(*unseen))]
     return Outcome(
         settings=settings,
@@ -194,6 +195,7 @@ def run(settings: Settings, folder: Folder, *, processes: int = 1, watch: Watch 
         says=says,
         control_says=control,
         hosts=hosts,
+        pupils=tuple(pupils),
         unseen=unseen[0],
         looked_into=networks[middle],
         model=models[middle],
@@ -283,6 +285,39 @@ def _attack(
     return made
 
 
+def _look(
+    settings: Settings,
+    folder: Folder,
+    members: Sequence[Network],
+    middle: int,
+    learned: tuple[Pictures, Numbers],
+    unseen: tuple[Pictures, Numbers],
+    adversarial: tuple[Pictures, Numbers],
+    wnids: Sequence[str],
+    work: Workers,
+    watch: Watch,
+) -> list[Any]:
+    """One network after each of three lessons, its dissection before them, and what the hosts make of the attack."""
+    lesson = Lesson(
+        epochs=settings.more,
+        rate=settings.rate,
+        epsilon=settings.epsilon,
+        tile=settings.tile,
+        share=settings.share,
+        seed=settings.seed,
+    )
+    classes = similarity(wordnet.packaged().distances(wnids), settings.sigma)
+    some = learned[0][: settings.again], learned[1][: settings.again]
+    few = slice(min(settings.compared, settings.attacked))
+    recipes = [member.recipe for member in members]
+    fixed = (folder, recipes[middle], lesson, some, unseen, adversarial, classes)
+    jobs: list[Job] = [(teach, (remedy, *fixed)) for remedy in (AS_BEFORE, CONSISTENT, ADAPTED)]
+    jobs.append((dissect, (settings, folder, members[middle])))
+    jobs.append((through_hosts, (folder, recipes, settings.method(), unseen[0][few], adversarial[1][few, 0])))
+    doing = "teaching one network for longer, dissecting it, and comparing the hosts"
+    return _collect(work, jobs, [2.0, 3.0, 3.0, 2.0, 2.0], doing, watch)
+
+
 def _survey(
     settings: Settings,
     model: nn.Module,
@@ -305,13 +340,11 @@ def _survey(
     )
 
 
-def _dissection(settings: Settings, folder: Folder, network: Network, model: ResidualNetwork) -> Study:
-    """Which drawn concepts the units of one network point at, clean and attacked, and before it had learned anything.
-
-    The layer is the last convolution before its maps are pooled: after that a map has few places to point with.
-    """
+def dissect(settings: Settings, folder: Folder, network: Network) -> Study:
+    """Which drawn concepts the units of one network point at: clean, attacked, and before it had learned anything."""
     images, method = open_labelled(folder.labelled), NetworkDissection(seed=settings.seed, tile=settings.tile)
-    layer = [f"features.{place}" for place, part in enumerate(model.features) if isinstance(part, Convolution)][-1]
+    model = folder.network(network.recipe)
+    layer = last_convolution(model)
     step = PredictedLabelFGSM(epsilon=settings.epsilon, tile=settings.tile)
     recipe = network.recipe
     before = fresh(recipe.depth, recipe.classes, recipe.width, recipe.seed).eval()

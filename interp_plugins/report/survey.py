@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp_plugins.foundation.randomness import derive
-from interp_plugins.neurons.averages import average
+from interp_plugins.neurons.averages import Average, average
 from interp_plugins.neurons.consistency import Consistency
 from interp_plugins.neurons.distance import Ratios
 from interp_plugins.neurons.survey import LayerSurvey, Records, Survey
@@ -61,6 +61,21 @@ def units(found: Survey) -> str:
         dead = layer.real.dead.long().tolist()
         writer.writerows([name, unit, dead[unit], *cells] for unit, cells in enumerate(zip(*values, strict=True)))
     return text.getvalue()
+
+
+def mean_row(name: str, found: Average, *, of: str) -> Row:
+    """A mean over units or images, with how many have none.
+
+    Args:
+        name: Of the row.
+        found: The mean.
+        of: What was averaged over, such as "units".
+    """
+    if found.defined:
+        method = f"mean over {found.defined} {of}, {found.undefined} have none"
+        return Row(name=name, value=found.mean, method=method)
+    method = f"undefined for all {found.undefined} {of}"
+    return Row(name=name, value=None, numerator=0, denominator=0, method=method)
 
 
 def sections(found: Survey, asked: int, sigma: float) -> tuple[Section, ...]:
@@ -174,13 +189,7 @@ def _cells(values: Tensor) -> list[str]:
 
 def _layer_rows(name: str, layer: LayerSurvey) -> Iterator[Row]:
     for column, values in _columns(layer).items():
-        found = average(values.double())
-        if found.defined:
-            method = f"mean over {found.defined} units, {found.undefined} have none"
-            yield Row(name=f"{column}/{name}", value=found.mean, method=method)
-        else:
-            method = f"undefined for all {found.undefined} units"
-            yield Row(name=f"{column}/{name}", value=None, numerator=0, denominator=0, method=method)
+        yield mean_row(f"{column}/{name}", average(values.double()), of="units")
 
 
 def _ratio_rows(ratios: Ratios, records: Records) -> Iterator[Row]:
