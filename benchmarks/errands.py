@@ -68,9 +68,9 @@ class Worker:
         """
         with ThreadPoolExecutor(workers) as pool, termination_interrupts():
             futures: dict[Job, Future[None]] = {}
-            for job in jobs:  # a thread that waits, waits for an earlier job, so that some thread always works
-                futures[job] = pool.submit(self.run, job, [futures[need] for need in job.needs if need in futures])
             try:
+                for job in jobs:  # a thread that waits, waits for an earlier job, so that some thread always works
+                    futures[job] = pool.submit(self.run, job, [futures[need] for need in job.needs if need in futures])
                 return [str(problem) for future in futures.values() if (problem := future.exception())]
             except KeyboardInterrupt:
                 pool.shutdown(wait=False, cancel_futures=True)

@@ -191,6 +191,18 @@ def test_the_one_command_refuses_what_it_does_not_know(capsys: pytest.CaptureFix
     assert f"There are {', '.join(BENCHMARKS)}." in capsys.readouterr().out
 
 
+def test_without_a_word_only_benchmarks_that_need_no_data_run(monkeypatch: pytest.MonkeyPatch):
+    from benchmarks import __main__ as command
+
+    ran: list[str] = []
+    monkeypatch.setattr(
+        command, "BENCHMARKS", {name: lambda _words, name=name: ran.append(name) for name in command.BENCHMARKS}
+    )
+    command.main([])
+    assert "training" in ran
+    assert "remedies" not in ran
+
+
 @pytest.mark.filterwarnings("ignore")  # of the other libraries
 def test_the_speed_benchmark_runs_small_and_has_a_row_for_each_variant_that_was_asked_for():
     pytest.importorskip("torchvision")

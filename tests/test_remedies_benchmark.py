@@ -195,18 +195,6 @@ def test_an_interruption_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.M
         remedies.main(["--data", "CIFAR", "--out", str(tmp_path)])
 
 
-def test_without_a_word_only_benchmarks_that_need_no_data_run(monkeypatch: pytest.MonkeyPatch):
-    from benchmarks import __main__ as command
-
-    ran: list[str] = []
-    monkeypatch.setattr(
-        command, "BENCHMARKS", {name: lambda _words, name=name: ran.append(name) for name in command.BENCHMARKS}
-    )
-    command.main([])
-    assert "training" in ran
-    assert "remedies" not in ran
-
-
 def test_the_mean_over_seeds_lies_between_the_smallest_and_the_largest():
     from benchmarks.remedied import pooled
 
