@@ -2,8 +2,9 @@
 
 An attack calls its networks thousands of times and needs nothing of them but gradients with respect to images. A
 prepared copy gives the same function in about three quarters of the time, in less where `convolution` helps: on a CPU
-in fp32. What changes the function, checked on a fixed noise image, is left out; where no copy can be made, the model
-itself is used. Whatever was found with a copy is judged by the original, in its own precision: `judge`.
+in fp32. What changes the function, checked on a fixed noise image, is left out, and so is the memory format where a
+network does not run in it; where no copy can be made, the model itself is used. Whatever was found with a copy is
+judged by the original, in its own precision: `judge`.
 """
 
 import copy
@@ -37,11 +38,18 @@ class Prepared:
         classes: How many classes it knows.
     """
 
-    def __init__(self, original: object, network: Callable[[Tensor], Tensor], classes: int) -> None:
+    def __init__(
+        self,
+        original: object,
+        network: Callable[[Tensor], Tensor],
+        classes: int,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
         self.original = original
         self.classes = classes
         self._network = network
         self._dtype = _dtype_of(network)
+        self._memory_format = memory_format
 
     def logits(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits of the prepared copy, without a graph."""
@@ -75,7 +83,7 @@ class Prepared:
 
     def _forward(self, images: Tensor, wants_gradient: bool = False) -> tuple[Tensor, Tensor]:
         wanted = self._dtype or images.dtype
-        leaf = images.detach().to(wanted).contiguous(memory_format=torch.channels_last).requires_grad_(wants_gradient)
+        leaf = images.detach().to(wanted).contiguous(memory_format=self._memory_format).requires_grad_(wants_gradient)
         return leaf, _widen(self._network(leaf))
 
 
@@ -103,14 +111,18 @@ def prepare(model: object, example: Float[Tensor, "n c h w"], precision: Precisi
         return Prepared(model, model, judge(model, noise).shape[1])
     with borrow(model):
         expected = judge(model, noise)
-    ladder: tuple[tuple[Step, ...], ...] = ((_fold,), ())
+    ladder: list[tuple[tuple[Step, ...], torch.memory_format]] = [
+        ((_fold,), torch.channels_last),
+        ((), torch.channels_last),
+        ((_fold,), torch.contiguous_format),  # of a network that flattens its maps by `view`
+    ]
     if precision == "fp32":
-        ladder = ((_fold, quicken), *ladder)
-    for steps in ladder:
-        network = _altered(model, steps, noise, expected)
+        ladder.insert(0, ((_fold, quicken), torch.channels_last))
+    for steps, memory_format in ladder:
+        network = _altered(model, steps, memory_format, noise, expected)
         if network is not None:
             searched = network if precision == "fp32" else network.to(dtype(precision))
-            return Prepared(model, searched, expected.shape[1])
+            return Prepared(model, searched, expected.shape[1], memory_format)
     return Prepared(model, model, expected.shape[1])
 
 
@@ -146,15 +158,18 @@ def _widen(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
-def _altered(model: nn.Module, steps: Sequence[Step], noise: Tensor, expected: Tensor) -> nn.Module | None:
+def _altered(
+    model: nn.Module, steps: Sequence[Step], memory_format: torch.memory_format, noise: Tensor, expected: Tensor
+) -> nn.Module | None:
     """A frozen copy after these steps; None if there can be none or if it is no longer the same function."""
     noise = noise.to(_dtype_of(model) or noise.dtype)
     try:
         network = copy.deepcopy(model).eval().requires_grad_(False)
         for step in steps:
             step(network, noise)
-        network = network.to(memory_format=torch.channels_last)
-        logits, _ = Prepared(model, network, expected.shape[1]).gradients(noise, lambda z: [torch.ones_like(z)])
+        network = network.to(memory_format=memory_format)
+        ready = Prepared(model, network, expected.shape[1], memory_format)
+        logits, _ = ready.gradients(noise, lambda z: [torch.ones_like(z)])
     except Exception:  # a stranger may refuse to be copied, miss what its layers had, or refuse the way back
         return None
     return network if (logits - expected).abs().max() <= TOLERANCE * expected.abs().max() else None

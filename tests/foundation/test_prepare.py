@@ -87,6 +87,31 @@ class NoCopy(nn.Module):
         raise RuntimeError("no")
 
 
+class Viewed(nn.Module):
+    """Flattens its maps as old code does, which torch refuses of channels-last maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.head = nn.Linear(4 * 16 * 16, 10)
+
+    def forward(self, images):
+        maps = self.norm(self.convolution(images)).relu()
+        return self.head(maps.view(len(maps), -1))
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["module", "callable"])
+def test_a_network_that_views_its_maps_as_rows_can_be_searched(wrapped):
+    torch.manual_seed(0)
+    model, (images, _) = Viewed().eval(), toy_images(size=16)
+    prepared = prepare(model.forward if wrapped else model, images)
+    logits, gradients = prepared.gradients(images, lambda z: [torch.ones_like(z)])
+    leaf = images.clone().requires_grad_()
+    torch.testing.assert_close(logits, model(images).detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradients[0], torch.autograd.grad(model(leaf).sum(), leaf)[0], rtol=1e-4, atol=1e-5)
+    assert wrapped or normalisations(prepared._network) == []
+
+
 def test_a_model_that_cannot_be_copied_serves_itself():
     model, (images, _) = NoCopy(), toy_images()
     prepared = prepare(model, images)
