@@ -86,9 +86,13 @@ def iou(
         active: (..., u, k).
         category_of: The category of each concept, -1 for those that are not asked about.
     """
-    unions = active[..., category_of.clamp_min(0)] + labelled[..., None, :] - intersection
-    found = intersection.double() / unions.clamp_min(1)
+    found = ratio(intersection, labelled[..., None, :], active[..., category_of.clamp_min(0)])
     return found.masked_fill(category_of < 0, 0.0)
+
+
+def ratio(intersection: Tensor, labelled: Tensor, active: Tensor) -> Tensor:
+    """Intersection over union, of counts of one shape; 0 where there is nothing at all."""
+    return intersection.double() / (active + labelled - intersection).clamp_min(1)
 
 
 @dataclass(frozen=True)
