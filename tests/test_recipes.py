@@ -368,16 +368,3 @@ def test_a_network_of_yours_is_checked_with_another_of_yours(
     with pytest.raises(SystemExit):
         recipe.main(words[:2])
     assert "--model, --surrogate and --data go together" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        "train_with_the_consistent_loss",
-        "adapt_clean_and_adversarial_features",
-        "is_my_robust_model_masking_gradients",
-    ],
-)
-def test_the_defaults_of_a_training_give_what_the_recipe_says(name: str, monkeypatch: pytest.MonkeyPatch):
-    imported(name, monkeypatch).main([])

@@ -32,8 +32,3 @@ def test_our_trainers_train_beside_arts_own(example: ModuleType, capsys: pytest.
         "not trained on", "ART's Madry, PGD", "consistent, PGD", "consistent, FGSM", "CORAL and MMD, FGSM"
     ]  # fmt: skip
     assert all(row.denominator == 16 for rows in (result.clean, result.attacked) for row in rows.values())
-
-
-@pytest.mark.slow
-def test_the_defaults_give_what_the_recipe_says(example: ModuleType):
-    example.main([])
