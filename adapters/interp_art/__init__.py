@@ -1,4 +1,4 @@
-"""Our methods as ART's own: an `EvasionAttack`, an `EvasionDetector` and three `Trainer`s for ART's classifiers.
+"""Our methods as ART's own: an `EvasionAttack`, an `EvasionDetector` and three of type `Trainer` for ART's classifiers.
 
 Importing this package does not import ART; fetching a class from it does.
 """

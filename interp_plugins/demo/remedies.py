@@ -31,7 +31,9 @@ from interp_plugins.training.evaluation import accuracies
 BATCH = 32
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
 RATIOS = ("r1", "r2")
-AS_BEFORE, CONSISTENT, ADAPTED = "as before", "consistent loss", "adapted domains"
+AS_BEFORE = "as before"
+CONSISTENT = "consistent loss"
+ADAPTED = "adapted domains"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,9 @@ from interp_plugins.report.results import Input, Results
 from interp_plugins.sources.models import spec_with
 from interp_plugins.store.trainings import TrainingFolder
 
-PAGE, RESULTS, CURVES = "index.html", "results.json", "curves.png"
+PAGE = "index.html"
+RESULTS = "results.json"
+CURVES = "curves.png"
 
 
 def finish(loaded: Inputs, folder: TrainingFolder) -> None:

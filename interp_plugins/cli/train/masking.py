@@ -7,7 +7,7 @@ Carlini and Wagner, arXiv:1802.00420). It shows when attacks of one ball are com
 - More steps, or AutoAttack, which does not depend on the gradient alone, break far more.
 
 The limits are ours: 2 and 5 percentage points, where the images on which two attacks differ are not split evenly by
-chance (|b - c| > 1.96 sqrt(b + c), McNemar's test).
+chance (b and c such images, further apart than 1.96 sqrt(b + c): McNemar's test).
 """
 
 from collections.abc import Iterator, Mapping

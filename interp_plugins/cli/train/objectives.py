@@ -33,7 +33,7 @@ class Objective:
         moments: Whether these look at moments of a batch, which takes one row an image.
         weight: Of the losses, or the beta; None: there is nothing to weigh.
         attack: As it would be typed; None: clean images alone.
-        kinds: Which attacks can take its place.
+        allowed: Which attacks can take its place.
     """
 
     logits: Classify | Trades = field(default_factory=Mixed)
@@ -41,7 +41,7 @@ class Objective:
     moments: bool = False
     weight: float | None = None
     attack: str | None = "fgsm:8/255"
-    kinds: tuple[str, ...] = ONE_STEP + STEPPED + FEATURES
+    allowed: tuple[str, ...] = ONE_STEP + STEPPED + FEATURES
 
     def classify(self, weight: float | None) -> Classify:
         """The loss on logits, with a weight where it takes one."""
@@ -64,14 +64,14 @@ class Objective:
 
 
 OBJECTIVES = {
-    "standard": Objective(logits=Mixed(alpha=1), attack=None, kinds=()),
-    "fgsm": Objective(kinds=ONE_STEP),
+    "standard": Objective(logits=Mixed(alpha=1), attack=None, allowed=()),
+    "fgsm": Objective(allowed=ONE_STEP),
     "consistent": Objective(losses={"consistent": ConsistentLoss()}, weight=0.1),
     "coral": Objective(losses={"coral": Coral()}, moments=True, weight=1 / 3),
     "mmd": Objective(losses={"mmd": MeanDifference()}, moments=True, weight=1 / 3),
     "uda": Objective(losses={"coral": Coral(), "mmd": MeanDifference()}, moments=True, weight=1 / 3),
-    "pgd": Objective(logits=MADRY, attack="pgd:8/255", kinds=STEPPED),
-    "trades": Objective(logits=Trades(), weight=Trades().beta, attack="pgd:8/255", kinds=STEPPED),
+    "pgd": Objective(logits=MADRY, attack="pgd:8/255", allowed=STEPPED),
+    "trades": Objective(logits=Trades(), weight=Trades().beta, attack="pgd:8/255", allowed=STEPPED),
 }
 
 
@@ -89,7 +89,7 @@ def attack_of(name: str, typed: str | None) -> Spec | None:
                 "attacks afterwards with interp-plugins train evaluate"
             )
         return None
-    return Spec.read(objective.attack if typed is None else typed, objective.kinds)
+    return Spec.read(objective.attack if typed is None else typed, objective.allowed)
 
 
 def weight_of(name: str, typed: float | None) -> float | None:
