@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -372,3 +373,18 @@ def test_a_worker_whose_parent_has_died_stops(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(KeyboardInterrupt):
         tell(0, 2)
     progress.Tell(tmp_path, Place(), orphan_stops=False)(0, 2)
+
+
+def broken(_words: Sequence[str]) -> int:
+    raise RuntimeError("a fault of ours")
+
+
+@pytest.mark.parametrize("given", [broken, lambda _words: 2])
+def test_a_process_among_several_ends_with_the_code_and_keeps_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: Callable[[Sequence[str]], int]
+):
+    monkeypatch.setattr("interp_plugins.cli.main", given)
+    with pytest.raises(SystemExit) as ended:
+        launching.work("attack", "run")
+    assert ended.value.code == (1 if given is broken else 2)
+    assert ("RuntimeError: a fault of ours" in capsys.readouterr().err) == (given is broken)

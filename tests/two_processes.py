@@ -9,13 +9,24 @@ from typing import Any
 import torch
 from torch import distributed, multiprocessing
 
+# forked of one process that has what most of the time goes into, and has not run a thread yet
+PRELOADED = [
+    "torch._dynamo",
+    "torchmetrics",
+    "pytest",
+    "hypothesis",
+    "interp_plugins.training",
+    "interp_plugins.testing",
+]
+
 
 def run(work: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
     """What `work(rank, *arguments)`, a function of a module, returns in each; tensors and plain values."""
+    multiprocessing.set_forkserver_preload(PRELOADED)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(_one, (work, str(folder), port, arguments), nprocs=2)
+    multiprocessing.start_processes(_one, (work, str(folder), port, arguments), 2, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -1,9 +1,15 @@
-"""How many processes a machine has work for, and how they are started: by torchrun's own launcher."""
+"""How many processes a machine has work for, and how they are started: by torchrun's own launcher.
+
+On Linux they are forked of one process that has imported what the command needs. That is most of the time that small
+work takes, and their memory of it is shared.
+"""
 
 import logging
+import multiprocessing
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
@@ -58,6 +64,7 @@ def launch(words: Sequence[str], count: int) -> None:
         if name.startswith("torch.distributed.elastic"):  # each of them has a level of its own
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what it would tell, we tell ourselves
     os.environ["OMP_NUM_THREADS"] = "1"
+    multiprocessing.set_forkserver_preload([name for name in sys.modules if name.startswith("interp_plugins.")])
     with TemporaryDirectory() as logs:
         config = LaunchConfig(
             min_nodes=1,
@@ -68,10 +75,11 @@ def launch(words: Sequence[str], count: int) -> None:
             rdzv_endpoint="localhost:0",
             local_addr="localhost",
             max_restarts=0,
+            start_method="forkserver" if sys.platform == "linux" else "spawn",
             logs_specs=DefaultLogsSpecs(log_dir=logs),
         )
         try:
-            elastic_launch(config, sys.executable)("-m", "interp_plugins", *words)
+            elastic_launch(config, work)(*words)
         except SignalException as error:
             raise KeyboardInterrupt from error
         except ChildFailedError as error:
@@ -80,6 +88,23 @@ def launch(words: Sequence[str], count: int) -> None:
                 raise typer.Exit(failure.exitcode) from error
             how = f"was killed by signal {-failure.exitcode}" if failure.exitcode < 0 else "was stopped"
             raise KeyboardInterrupt(f"process {rank} of {count} {how}") from error
+
+
+def work(*words: str) -> None:
+    """What each process does: the command of these words, and its exit code.
+
+    Raises:
+        SystemExit: The code is not 0.
+    """
+    from interp_plugins.cli import main
+
+    try:
+        code = main(words)
+    except Exception:  # the launcher would keep it to itself
+        traceback.print_exc()
+        code = 1
+    if code:
+        sys.exit(code)
 
 
 @contextmanager

@@ -1,10 +1,7 @@
-import os
-import socket
-from pathlib import Path
-
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+import two_processes
+from torch import nn
 from torch.nn import functional as F
 
 from interp_plugins.attacks import PredictedLabelFGSM
@@ -226,24 +223,15 @@ def _shared(model, data, mine):
     return found
 
 
-def _one_of_two(rank, folder, port):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", rank=rank, world_size=2)
-    found = [_shared(toy_classifier(), Drawn(), share[rank]) for share in SHARES]
-    torch.save(found, Path(folder) / f"{rank}.pt")
-    distributed.destroy_process_group()
+def _one_of_two(rank):
+    return [_shared(toy_classifier(), Drawn(), share[rank]) for share in SHARES]
 
 
 @pytest.mark.slow
 def test_two_processes_with_unequal_shares_or_none_give_the_bits_of_one(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(_one_of_two, (str(tmp_path), port), nprocs=2)
     expected = _shared(toy_classifier(), Drawn(), range(N))
-    for rank in range(2):
-        for found in torch.load(tmp_path / f"{rank}.pt", weights_only=True):
+    for shares in two_processes.run(_one_of_two, tmp_path):
+        for found in shares:
             for layer in LAYERS:
                 for ours, alone in zip(found[layer], expected[layer], strict=True):
                     assert torch.equal(ours, alone)

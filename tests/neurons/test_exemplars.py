@@ -1,13 +1,11 @@
 import copy
-import os
 import pickle
-import socket
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+import two_processes
+from torch import nn
 
 from interp_plugins.neurons import NeuronExemplars, conv_layers, neuron_exemplars, record_scores, top_count
 from interp_plugins.testing import toy_classifier, toy_images
@@ -185,10 +183,7 @@ def test_an_image_that_came_twice_is_refused():
 SHARES = [(range(37), range(37, 200)), (range(200), range(0)), (range(0), range(3, 200))]  # of each process
 
 
-def _one_of_two(rank, folder, port):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", rank=rank, world_size=2)
+def _one_of_two(rank):
     scores, ids = answers()
     found = []
     for shares in SHARES:
@@ -198,21 +193,15 @@ def _one_of_two(rank, folder, port):
         found.append(bits(metric.compute()))
         metric._computed = None  # a second sync must not count anything twice
         found.append(bits(metric.compute()))
-    torch.save(found, Path(folder) / f"{rank}.pt")
-    distributed.destroy_process_group()
+    return found
 
 
 @pytest.mark.slow
 def test_two_processes_with_unequal_shares_or_none_give_the_bits_of_one(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(_one_of_two, (str(tmp_path), port), nprocs=2)
     scores, ids = answers()
     seen = [sorted([*first, *second]) for first, second in SHARES for _ in range(2)]
     expected = [slowly({layer: values[rows] for layer, values in scores.items()}, ids[rows], 9) for rows in seen]
-    for rank in range(2):
-        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True) == expected
+    assert two_processes.run(_one_of_two, tmp_path) == [expected, expected]
 
 
 @pytest.mark.real

@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+import two_processes
 
 from interp_plugins.neurons.activations import record_scores
 from interp_plugins.neurons.centres import class_centres
@@ -146,22 +147,20 @@ def test_the_representation_is_the_last_layer():
     assert last_layers(("a", "b"), "a") == ("b", "a")
 
 
-def _rank(rank, folder):
+def _one_of_two(rank, centres):
     """Unequal shares, and then all on one rank."""
     warnings.simplefilter("ignore")  # a rank without images is asked before it was told anything
-    torch.set_num_threads(1)
     clean, labels, attacked, targets, ids = _far()
-    centres = class_centres(clean, labels, 3)  # before there are others whose images would count
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    found = []
     logits = torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
-    for name, first in (("unequal", 5), ("empty", 12)):
+    for first in (5, 12):
         rows = torch.arange(12)[:first] if rank == 0 else torch.arange(12)[first:]
         answers, ratios = Answers(), DistanceRatios(centres)
         if len(rows):
             answers.update(logits[rows], rows)
             ratios.update(clean[rows], labels[rows], attacked[rows], targets[rows], ids[rows])
-        torch.save([answers.compute(), ratios.compute().r1], f"{folder}/{name}{rank}.pt")
-    torch.distributed.destroy_process_group()
+        found.append([answers.compute(), ratios.compute().r1])
+    return found
 
 
 def _far():
@@ -173,12 +172,11 @@ def _far():
 
 @pytest.mark.slow
 def test_two_processes_with_unequal_shares_or_one_without_any_give_the_answers_of_one(tmp_path):
-    torch.multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
     logits = torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
     clean, labels, attacked, targets, ids = _far()
-    whole = DistanceRatios(class_centres(clean, labels, 3))
+    centres = class_centres(clean, labels, 3)
+    whole = DistanceRatios(centres)
     whole.update(clean, labels, attacked, targets, ids)
-    for name, rank in itertools.product(("unequal", "empty"), (0, 1)):
-        says, r1 = torch.load(tmp_path / f"{name}{rank}.pt", weights_only=True)
+    for says, r1 in itertools.chain(*two_processes.run(_one_of_two, tmp_path, centres)):
         assert says.tolist() == logits.argmax(1).tolist()
         torch.testing.assert_close(r1, whole.compute().r1, rtol=1e-12, atol=0)
