@@ -30,6 +30,7 @@ from benchmarks.remedied import gathered
 
 OBJECTIVES = ("standard", "fgsm", "consistent", "uda", "pgd")
 STEPS = ("train", "set", "judge", "neurons", "dissect", "autoattack")
+COMPARING = ("consistent", "uda")  # what a layer sees in clean and in attacked images
 NETWORK = f"{Path(__file__).with_name('networks.py')}:small_resnet"
 LAYER = "layer3"  # the last maps of that network
 HELD_OUT, JUDGED, AUTOATTACKED = 1000, 1000, 500
@@ -46,6 +47,7 @@ class Plan:
     images: int = 10_000
     epochs: int = 10
     epsilon: str = "4/255"
+    weight: float = 10.0  # of the mean over features; at 0.1 and 1/3 the terms are lost beside the cross-entropy
     pictures: int = 200
     real: int = 10_000
     autoattack_seeds: int = 1
@@ -70,7 +72,8 @@ def _training(plan: Plan, out: Path, objective: str, seed: int) -> Job:
     attack = {"standard": ()}.get(objective, ("--attack", f"fgsm:{plan.epsilon}"))
     if objective == "pgd":
         attack = ("--attack", f"pgd:{plan.epsilon}:7")
-    words = ("--objective", objective, *attack, "--limit", str(plan.images), "--epochs", str(plan.epochs))
+    weight = ("--weight", f"{plan.weight:g}") if objective in COMPARING else ()
+    words = ("--objective", objective, *attack, *weight, "--limit", str(plan.images), "--epochs", str(plan.epochs))
     words += ("--held-out", str(HELD_OUT), "--seed", str(seed), "--resume")
     folder = out / "train" / f"{objective}_{seed}"
     return Job(folder, ("train", "run", "--model", NETWORK, *_data(plan, folder), *words), "model.safetensors")
@@ -118,6 +121,7 @@ def main(words: Sequence[str] | None = None) -> str:
     parser.add_argument("--images", type=int, default=Plan.images, help="to train on")
     parser.add_argument("--epochs", type=int, default=Plan.epochs)
     parser.add_argument("--epsilon", default=Plan.epsilon, help="radius of all attacks but the sets', Linf")
+    parser.add_argument("--weight", type=float, default=Plan.weight, help="of what consistent and uda add to the loss")
     parser.add_argument("--pictures", type=int, default=Plan.pictures, help="test images of a set, each 9 times")
     parser.add_argument("--real", type=int, default=Plan.real, help="training images that units are measured on")
     parser.add_argument("--autoattack-seeds", type=int, default=Plan.autoattack_seeds)

@@ -88,7 +88,7 @@ def test_what_a_command_needs_stands_before_it(tmp_path: Path):
 def test_networks_of_a_seed_differ_in_objective_and_attack_alone(tmp_path: Path):
     found = planned(tmp_path)
     told = {}
-    for name in ("standard", "fgsm", "pgd"):
+    for name in ("standard", "fgsm", "consistent", "pgd"):
         words = list(found[f"train {name}_1"].words)
         told[name] = words[words.index("--objective") + 1 : words.index("--limit")]
         del words[words.index("--objective") : words.index("--limit")]
@@ -98,6 +98,7 @@ def test_networks_of_a_seed_differ_in_objective_and_attack_alone(tmp_path: Path)
     assert told == {
         "standard": ["standard"],
         "fgsm": ["fgsm", "--attack", "fgsm:4/255"],
+        "consistent": ["consistent", "--attack", "fgsm:4/255", "--weight", "10"],
         "pgd": ["pgd", "--attack", "pgd:4/255:7"],
     }
 
