@@ -1,4 +1,5 @@
 import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -247,6 +248,16 @@ def test_running_a_factorys_file_is_said_once_on_stderr(tmp_path, capsys):
     for _ in range(2):
         load(f"{tmp_path / 'said.py'}:small")
     assert capsys.readouterr().err.count("running the code in") == 1
+
+
+def test_a_file_that_changed_within_a_second_is_run_as_it_is_and_leaves_nothing_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = tmp_path / "mine.py"
+    for classes in (3, 4):
+        file.write_text(FACTORY.replace("12, 3", f"12, {classes}"))
+        os.utime(file, (1, 1))
+        assert load(f"{file}:small").module[1].out_features == classes
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_an_unknown_factory_gets_the_nearest_suggestion(tmp_path):
