@@ -1,7 +1,6 @@
 """The network of the training tables, and the benchmark of a training step, small."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,14 +164,9 @@ def test_the_losses_alone_are_divided_by_how_often_they_ran(monkeypatch: pytest.
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel keeps no figures")
-def test_the_memory_of_a_step_is_measured(monkeypatch: pytest.MonkeyPatch):
+def test_the_memory_of_a_step_is_measured():
     pytest.importorskip("torchvision")
-    from benchmarks import training
+    from benchmarks.training import main
 
-    every = training.comparisons()["memory"]
-    two = replace(
-        every, ways=dict(list(every.ways.items())[:2]), ours=every.ours[:1]
-    )  # each takes a process of its own
-    monkeypatch.setattr(training, "comparisons", lambda: {"memory": two})
-    shown = training.main(["--batch", "2"])
+    shown = main(["--batch", "2", "--only", "memory"])
     assert "| PGD, interp-plugins |" in shown

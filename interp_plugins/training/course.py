@@ -121,7 +121,7 @@ class Course:
         """The error of a step that was not taken."""
         return LossNotFinite(
             f"expected {expected} at step {self.steps + 1} (epoch {self.epoch}); the weights are those before that "
-            "step; lower the learning rate, or clip gradients"
+            "step; lower the learning rate, or clip gradients with clip_norm (--clip on the command line)"
         )
 
     def losses(self) -> dict[str, float]:
