@@ -14,6 +14,7 @@ Together they are one convolution and a pixel shuffle. With an image's few chann
 A row's result depends neither on its neighbours nor on its place in a tile of a power of two rows.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -79,8 +80,8 @@ class StridedStem(nn.Module):
         return result
 
 
-def quicken(network: nn.Module, noise: Float[Tensor, "n c h w"]) -> None:
-    """Replace, in place, the convolutions that have a faster form for images of this size.
+def quicker(network: nn.Module, noise: Float[Tensor, "n c h w"]) -> dict[str, type[nn.Module]]:
+    """Which convolutions have a faster form for images of this size, and which.
 
     The choice is a rule on the shapes of one run and never a matter of timing. Nothing is replaced but an `nn.Conv2d`
     itself, no subclass, in fp32 on a CPU and without hooks. What replaces it is right for any other size as well.
@@ -88,13 +89,16 @@ def quicken(network: nn.Module, noise: Float[Tensor, "n c h w"]) -> None:
     Args:
         network: A copy of a classifier, in eval mode.
         noise: Images to run it on once.
+
+    Returns:
+        For the names of such convolutions what is to be made of each: `replace` does.
     """
-    replacements: dict[nn.Conv2d, nn.Module] = {}
+    chosen: dict[nn.Conv2d, type[nn.Module]] = {}
 
     def choose(module: nn.Conv2d, inputs: tuple[Tensor, ...], _: Tensor) -> None:
-        replacement = _faster(module, min(inputs[0].shape[2:]))
-        if replacement is not None and module not in replacements:
-            replacements[module] = replacement(module)
+        faster = _faster(module, min(inputs[0].shape[2:]))
+        if faster is not None:
+            chosen.setdefault(module, faster)
 
     plain = {name: module for name, module in network.named_modules() if _is_plain(module)}
     handles = [module.register_forward_hook(choose) for module in plain.values()]
@@ -104,10 +108,14 @@ def quicken(network: nn.Module, noise: Float[Tensor, "n c h w"]) -> None:
     finally:
         for handle in handles:
             handle.remove()
-    for name, module in plain.items():
-        if module in replacements:
-            parent, _, child = name.rpartition(".")
-            setattr(network.get_submodule(parent), child, replacements[module])
+    return {name: chosen[module] for name, module in plain.items() if module in chosen}
+
+
+def replace(network: nn.Module, chosen: Mapping[str, type[nn.Module]]) -> None:
+    """Replace convolutions, in place, by faster forms of them."""
+    for name, faster in chosen.items():
+        parent, _, child = name.rpartition(".")
+        setattr(network.get_submodule(parent), child, faster(network.get_submodule(name)))
 
 
 def _is_plain(module: nn.Module) -> bool:

@@ -8,7 +8,7 @@ from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from interp_plugins.foundation.borrow import borrow
-from interp_plugins.foundation.prepare import CONVOLUTIONS
+from interp_plugins.foundation.copies import CONVOLUTIONS
 
 
 def levels(images: Num[Tensor, "*n c h w"], device: torch.device) -> Num[Tensor, "*n c h w"]:

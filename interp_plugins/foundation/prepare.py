@@ -7,27 +7,26 @@ network does not run in it; where no copy can be made, the model itself is used.
 judged by the original, in its own precision: `judge`.
 """
 
-import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from interp_plugins.foundation import check
 from interp_plugins.foundation.borrow import borrow
-from interp_plugins.foundation.convolution import quicken
+from interp_plugins.foundation.copies import Plan, find, structure
 from interp_plugins.foundation.precision import PRECISIONS, Precision, dtype
 from interp_plugins.kinds import LossGradient
 
 TOLERANCE = 1e-3  # of the largest logit: what a copy may change before the next plainer one is tried
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 Cotangents = Callable[[Tensor], Sequence[Tensor]]
-Step = Callable[[nn.Module, Tensor], None]  # changes a network in place, by what it does with noise
+Search = Callable[[nn.Module, Tensor], Plan]  # by running a network on noise
+# of each network, what its layers and images were and the plan of each rung that served: in training every batch asks
+_FOUND: WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], dict[int, Plan]]] = WeakKeyDictionary()
 
 
 class Prepared:
@@ -111,18 +110,16 @@ def prepare(model: object, example: Float[Tensor, "n c h w"], precision: Precisi
         return Prepared(model, model, judge(model, noise).shape[1])
     with borrow(model):
         expected = judge(model, noise)
-    ladder: list[tuple[tuple[Step, ...], torch.memory_format]] = [
-        ((_fold,), torch.channels_last),
-        ((), torch.channels_last),
-        ((_fold,), torch.contiguous_format),  # of a network that flattens its maps by `view`
-    ]
-    if precision == "fp32":
-        ladder.insert(0, ((_fold, quicken), torch.channels_last))
-    for steps, memory_format in ladder:
-        network = _altered(model, steps, memory_format, noise, expected)
-        if network is not None:
+    form = (noise.shape, noise.dtype, noise.device, precision, structure(model))
+    if model not in _FOUND or _FOUND[model][0] != form:
+        _FOUND[model] = form, {}
+    plans = _FOUND[model][1]
+    for rung, search in enumerate(_ladder(precision)):  # always from the first: the copy must not depend on the past
+        found = _copied(model, plans.get(rung, search), noise, expected)
+        if found is not None:
+            plans[rung], network = found
             searched = network if precision == "fp32" else network.to(dtype(precision))
-            return Prepared(model, searched, expected.shape[1], memory_format)
+            return Prepared(model, searched, expected.shape[1], plans[rung].memory_format)
     return Prepared(model, model, expected.shape[1])
 
 
@@ -158,59 +155,28 @@ def _widen(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
-def _altered(
-    model: nn.Module, steps: Sequence[Step], memory_format: torch.memory_format, noise: Tensor, expected: Tensor
-) -> nn.Module | None:
-    """A frozen copy after these steps; None if there can be none or if it is no longer the same function."""
+def _ladder(precision: Precision) -> list[Search]:
+    """Ways to find what can be done to a copy, the quickest first."""
+    ladder: list[Search] = [
+        partial(find, memory_format=torch.channels_last, folding=True),
+        partial(find, memory_format=torch.channels_last),
+        partial(find, memory_format=torch.contiguous_format, folding=True),  # of one that flattens its maps by `view`
+    ]
+    quickest = partial(find, memory_format=torch.channels_last, folding=True, quickening=True)
+    return [quickest, *ladder] if precision == "fp32" else ladder
+
+
+def _copied(model: nn.Module, plan: Plan | Search, noise: Tensor, expected: Tensor) -> tuple[Plan, nn.Module] | None:
+    """A copy by a plan, or by what a search finds; None if there can be none, or if it is another function."""
     noise = noise.to(_dtype_of(model) or noise.dtype)
     try:
-        network = copy.deepcopy(model).eval().requires_grad_(False)
-        for step in steps:
-            step(network, noise)
-        network = network.to(memory_format=memory_format)
-        ready = Prepared(model, network, expected.shape[1], memory_format)
-        logits, _ = ready.gradients(noise, lambda z: [torch.ones_like(z)])
+        used = plan if isinstance(plan, Plan) else plan(model, noise)
+        network = used.copy_of(model)
+        ready = Prepared(model, network, expected.shape[1], used.memory_format)
+        if used is plan:
+            logits = ready.logits(noise)
+        else:
+            logits, _ = ready.gradients(noise, lambda z: [torch.ones_like(z)])
     except Exception:  # a stranger may refuse to be copied, miss what its layers had, or refuse the way back
         return None
-    return network if (logits - expected).abs().max() <= TOLERANCE * expected.abs().max() else None
-
-
-def _fold(network: nn.Module, noise: Tensor) -> None:
-    """Fold each BatchNorm into the convolution before it, in place.
-
-    The pairs are found by running the network: a convolution that ran once, and a BatchNorm that ran once on the very
-    tensor the convolution put out. That needs no tracing, so any control flow is fine; a convolution whose output was
-    used elsewhere as well is caught by the caller's comparison.
-    """
-    runs: dict[nn.Module, int] = {}
-    made: dict[int, tuple[Tensor, nn.Module]] = {}
-    pairs: dict[nn.Module, nn.Module] = {}
-
-    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        runs[module] = runs.get(module, 0) + 1
-        if isinstance(module, CONVOLUTIONS):
-            made[id(output)] = (output, module)  # the tensor is kept so that its id stays its own
-        elif id(inputs[0]) in made:
-            pairs[module] = made[id(inputs[0])][1]
-
-    hooked = [module for module in network.modules() if isinstance(module, CONVOLUTIONS + NORMALISATIONS)]
-    handles = [module.register_forward_hook(note) for module in hooked]
-    try:
-        judge(network, noise)
-    finally:
-        for handle in handles:
-            handle.remove()
-    names = {module: name for name, module in network.named_modules()}
-    for norm, convolution in pairs.items():
-        if runs[norm] == runs[convolution] == 1 and norm.running_var is not None:
-            _fold_pair(convolution, norm)
-            parent, _, child = names[norm].rpartition(".")
-            setattr(network.get_submodule(parent), child, nn.Identity())
-
-
-def _fold_pair(convolution: Any, norm: Any) -> None:
-    weight, bias = fuse_conv_bn_weights(
-        convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-    )
-    convolution.weight = nn.Parameter(weight.detach(), requires_grad=False)
-    convolution.bias = nn.Parameter(bias.detach(), requires_grad=False)
+    return (used, network) if (logits - expected).abs().max() <= TOLERANCE * expected.abs().max() else None

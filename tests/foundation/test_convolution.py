@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from interp_plugins.foundation import convolution
-from interp_plugins.foundation.convolution import KERNEL, RECIPROCALS, StridedStem, Winograd, quicken
+from interp_plugins.foundation.convolution import KERNEL, RECIPROCALS, StridedStem, Winograd, quicker, replace
 from interp_plugins.foundation.prepare import prepare
 
 WINOGRAD_ERROR = 3e-5  # of the largest value, fp32; 1e-5 is usual with 256 channels
@@ -124,7 +124,7 @@ def test_a_row_is_the_same_to_the_bit_in_every_place_among_any_neighbours(quick,
 
 
 class Net(nn.Module):
-    """Every kind of layer that `quicken` has to tell apart."""
+    """Every kind of layer that `quicker` has to tell apart."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,14 +155,14 @@ def net() -> Net:
 def test_the_stem_and_the_wide_layer_are_replaced_and_nothing_else():
     network = net()
     before = kinds(network)
-    quicken(network, noise(2, 3, 16, 16))
+    replace(network, quicker(network, noise(2, 3, 16, 16)))
     changed = {name: kind for name, kind in kinds(network).items() if before[name] is not kind}
     assert changed == {"stem": StridedStem, "wide.2": Winograd}
 
 
 def test_a_layer_that_sees_few_pixels_is_left_alone():
     network = net()
-    quicken(network, noise(2, 3, 12, 16))
+    replace(network, quicker(network, noise(2, 3, 12, 16)))
     assert kinds(network)["wide.2"] is nn.Conv2d
 
 
@@ -172,7 +172,7 @@ def test_a_layer_that_sees_few_pixels_is_left_alone():
 def test_a_layer_with_a_hook_is_left_alone(register: str):
     network = net()
     getattr(network.stem, register)(lambda *_: None)
-    quicken(network, noise(2, 3, 16, 16))
+    replace(network, quicker(network, noise(2, 3, 16, 16)))
     assert kinds(network)["stem"] is nn.Conv2d
 
 
@@ -183,7 +183,7 @@ def test_a_subclass_and_a_layer_with_a_forward_of_its_own_are_left_alone():
     network = net()
     network.stem = Own(3, 192, 7, 2, 3)
     network.wide[2].forward = network.wide[2].forward
-    quicken(network, noise(2, 3, 16, 16))
+    replace(network, quicker(network, noise(2, 3, 16, 16)))
     assert kinds(network)["stem"] is Own
     assert kinds(network)["wide.2"] is nn.Conv2d
 
@@ -191,7 +191,7 @@ def test_a_subclass_and_a_layer_with_a_forward_of_its_own_are_left_alone():
 def test_double_precision_is_left_alone():
     network = net().double()
     before = kinds(network)
-    quicken(network, noise(2, 3, 16, 16, dtype=torch.float64))
+    replace(network, quicker(network, noise(2, 3, 16, 16, dtype=torch.float64)))
     assert kinds(network) == before
 
 

@@ -1,7 +1,11 @@
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
 
+from interp_plugins.foundation import copies
 from interp_plugins.foundation.prepare import Prepared, judge, prepare
 from interp_plugins.testing import toy_classifier, toy_images
 
@@ -161,3 +165,68 @@ def test_a_classifier_without_a_graph_is_refused():
     prepared = prepare(lambda x: x.detach().flatten(1), toy_images()[0])
     with pytest.raises(ValueError, match="expected a classifier that torch can differentiate"):
         prepared.gradients(toy_images()[0], lambda z: [z])
+
+
+def test_a_network_that_was_trained_on_is_prepared_anew_by_the_same_plan(monkeypatch):
+    model, (images, _) = toy_classifier(), toy_images()
+    first = prepare(model, images)
+    monkeypatch.setattr(copies, "pairs", None)  # nothing is looked for again
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            value.mul_(1.5) if value.is_floating_point() else value
+    again = prepare(model, images)
+    assert again._network is not first._network
+    assert normalisations(again._network) == []
+    torch.testing.assert_close(again.logits(images), model(images).detach(), rtol=1e-4, atol=1e-4)
+
+
+def hooked(model):
+    model.net[0].register_forward_hook(lambda module, inputs, output: output * 3)
+
+
+def other_function(model):
+    model.between = nn.Sigmoid()
+
+
+def another_layer(model):
+    model.net[1] = nn.GroupNorm(2, 4)
+
+
+class Changing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.net[1].running_var.fill_(4.0)
+        self.between = nn.Identity()
+        self.twice = False
+
+    def forward(self, x):
+        y = self.between(self.net[0](x))
+        return (self.net[1](y) + y * self.twice).mean((2, 3))
+
+
+@pytest.mark.parametrize("change", [hooked, other_function, another_layer, lambda model: setattr(model, "twice", True)])
+def test_a_network_that_became_another_is_looked_at_anew(change):
+    model, (images, _) = Changing().eval(), toy_images()
+    prepare(model, images)
+    change(model)
+    prepared = prepare(model, images)
+    torch.testing.assert_close(prepared.logits(images), model(images).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_network_was_before_plays_no_part():
+    model, (images, _) = Changing().eval(), toy_images()
+    model.twice = True  # so that nothing can be folded
+    plainer = prepare(model, images)
+    model.twice = False
+    assert len(normalisations(plainer._network)) == 1
+    assert normalisations(prepare(model, images)._network) == []
+
+
+def test_a_network_that_was_prepared_can_be_forgotten():
+    model, (images, _) = toy_classifier(), toy_images()
+    prepare(model, images)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
