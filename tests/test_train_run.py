@@ -18,6 +18,7 @@ from interp_plugins.cli.train import inputs
 from interp_plugins.cli.train.attacks import ONE_STEP, STEPPED, AnywhereInTheBall, Spec
 from interp_plugins.cli.train.objectives import OBJECTIVES
 from interp_plugins.cli.train.request import Request
+from interp_plugins.foundation.distributed import Place
 from interp_plugins.report.results import Results
 from interp_plugins.sources import models
 from interp_plugins.sources.augment import moved
@@ -47,7 +48,7 @@ def loaded(world: Path, **options: object) -> inputs.Inputs:
     """What a request loads."""
     given = {"model": f"{world}/nets.py:net", "data": f"{world}/images.npz", "objective": "consistent",
              "out": world / "nowhere", **options}  # fmt: skip
-    return inputs.load(Request(**given), torch.device("cpu"))
+    return inputs.load(Request(**given), torch.device("cpu"), Place())
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -273,13 +274,14 @@ def test_a_quarter_can_be_trained_on_and_seeds_draw_other_ones(world: Path):
     assert one.sha256 != other.sha256
 
 
+CORAL, MEANS = Coral(across_ranks=True), MeanDifference(across_ranks=True)
 LOSSES = {
     "standard": (Mixed(alpha=1), []),
     "fgsm": (Mixed(), []),
     "consistent": (Mixed(), [(ConsistentLoss(), 0.1, "map")]),
-    "coral": (Mixed(), [(Coral(), 1 / 3, "pooled")]),
-    "mmd": (Mixed(), [(MeanDifference(), 1 / 3, "pooled")]),
-    "uda": (Mixed(), [(Coral(), 1 / 3, "pooled"), (MeanDifference(), 1 / 3, "pooled")]),
+    "coral": (Mixed(), [(CORAL, 1 / 3, "pooled")]),
+    "mmd": (Mixed(), [(MEANS, 1 / 3, "pooled")]),
+    "uda": (Mixed(), [(CORAL, 1 / 3, "pooled"), (MEANS, 1 / 3, "pooled")]),
     "pgd": (Mixed(alpha=0), []),
     "trades": (Trades(), []),
 }

@@ -38,6 +38,10 @@ class Wild(Net):
     def forward(self, images):
         return super().forward(images) * (1e30 if self.training else 1)
 
+class Plain(Net):
+    def forward(self, images):
+        return self.head(nn.functional.avg_pool2d(torch.relu(self.first(images)), 2).flatten(1))
+
 class Odd(Net):
     def __init__(self):
         super().__init__()

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from interp_plugins.cli.train.batches import Told
+from interp_plugins.foundation.distributed import Place
 
 
 class Bar:
@@ -17,10 +18,11 @@ class Bar:
         progress: Draws it.
         epochs: How many there are.
         images: Of each.
+        world: Processes that have as many images each; this one's are told.
     """
 
-    def __init__(self, progress: Progress, epochs: int, images: int) -> None:
-        self._progress, self._epochs, self._images = progress, epochs, images
+    def __init__(self, progress: Progress, epochs: int, images: int, world: int) -> None:
+        self._progress, self._epochs, self._images, self._world = progress, epochs, images, world
         self._task = progress.add_task("", total=epochs * images)
 
     def begin(self, epoch: int) -> None:
@@ -30,15 +32,16 @@ class Bar:
 
     def add(self, images: int) -> None:
         """So many images more are done with."""
-        self._progress.advance(self._task, images)
+        self._progress.advance(self._task, images * self._world)
 
 
 @contextmanager
-def shown(epochs: int, loader: Told, console: Console) -> Iterator[Bar]:
-    """The bar while the body runs; nothing is drawn where the console is no terminal."""
+def shown(epochs: int, loader: Told, console: Console, place: Place) -> Iterator[Bar]:
+    """The bar of the first process while the body runs; nothing is drawn where the console is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=60) as progress:
-        bar = Bar(progress, epochs, len(loader) * (loader.batch_size or 1))
+    hidden = place.rank > 0 or not console.is_terminal
+    with Progress(*columns, console=console, disable=hidden, speed_estimate_period=60) as progress:
+        bar = Bar(progress, epochs, len(loader) * (loader.batch_size or 1) * place.world, place.world)
         loader.tell = bar.add
         yield bar
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
 from interp_plugins.cli.train.request import Request
+from interp_plugins.foundation.distributed import Place
 from interp_plugins.sources import cifar, images
 from interp_plugins.sources.augment import TrainingImages, as_fetched
 from interp_plugins.sources.images import ImageSet
@@ -84,21 +85,45 @@ def parts(given: Request) -> tuple[Part, Part | None]:
     return Part(found, sorted(rest[: given.limit]), spec, split), held
 
 
-def training(part: Part, batch_size: int, augment: bool, device: torch.device) -> Told:
-    """The batches to train on, in another order in each epoch; a short last one is left out."""
+def training(part: Part, given: Request, device: torch.device, place: Place) -> Told:
+    """The batches to train on, in another order in each epoch; a short last one is left out.
+
+    Raises:
+        ValueError: Several processes cannot share a batch evenly.
+    """
+    if given.batch_size % place.world:
+        raise ValueError(
+            f"expected --batch-size as a multiple of {place.world}, the processes that share a batch, got "
+            f"{given.batch_size}"
+        )
+    found = TrainingImages(part.images, part.numbers, augment=given.augment)
+    whole = len(found) >= given.batch_size
+    sampler: DistributedSampler[Any] | None = None
+    if place.world > 1:
+        sampler = DistributedSampler(found, place.world, place.rank, seed=given.seed, drop_last=whole)
     return Told(
-        TrainingImages(part.images, part.numbers, augment=augment),
-        batch_size,
-        shuffle=True,
-        drop_last=len(part.numbers) >= batch_size,
+        found,
+        given.batch_size // place.world,
+        shuffle=sampler is None,
+        sampler=sampler,
+        drop_last=whole,
         collate_fn=as_fetched,
         pin_memory=device.type == "cuda",
     )
 
 
-def judging(part: Part) -> DataLoader[tuple[Tensor, Tensor]]:
-    """The batches to judge by."""
-    return DataLoader(TrainingImages(part.images, part.numbers), JUDGED, collate_fn=as_fetched)
+def judging(part: Part, place: Place) -> DataLoader[tuple[Tensor, Tensor]]:
+    """The batches that a process judges by.
+
+    Raises:
+        ValueError: There is not an image for each.
+    """
+    if len(part.numbers) < place.world:
+        raise ValueError(
+            f"expected at least {place.world} held-out images, one for each process, got {len(part.numbers)}"
+        )
+    numbers = [part.numbers[number] for number in place.share(len(part.numbers))]
+    return DataLoader(TrainingImages(part.images, numbers), JUDGED, collate_fn=as_fetched)
 
 
 def _count(held_out: str, images: int) -> int | None:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn, optim
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from interp_plugins.cli import networks
@@ -17,6 +18,7 @@ from interp_plugins.cli.train.objectives import OBJECTIVES
 from interp_plugins.cli.train.request import Request
 from interp_plugins.foundation import check
 from interp_plugins.foundation.borrow import borrow
+from interp_plugins.foundation.distributed import Place
 from interp_plugins.foundation.measuring import last_map, levels
 from interp_plugins.foundation.record import record
 from interp_plugins.sources import weights
@@ -37,6 +39,7 @@ class Inputs:
 
     given: Request
     device: torch.device
+    place: Place
     model: LoadedModel
     loader: Told
     held_out: DataLoader[tuple[Tensor, Tensor]] | None
@@ -49,6 +52,12 @@ class Inputs:
     def module(self) -> nn.Module:
         """The network."""
         return self.model.module
+
+    def shared(self) -> nn.Module:
+        """The network, which averages its gradients over all processes."""
+        if self.place.world == 1:
+            return self.module
+        return DistributedDataParallel(self.module, static_graph=True)  # it then finds parameters that play no part
 
     def optimizer(self) -> optim.Optimizer:
         """A new one."""
@@ -69,8 +78,8 @@ class Inputs:
         return None if self.given.ema is None else WeightAverages(self.module, decay=self.given.ema)
 
 
-def load(given: Request, device: torch.device) -> Inputs:
-    """Load what was asked for; the network is built from the seed.
+def load(given: Request, device: torch.device, place: Place) -> Inputs:
+    """Load what was asked for; the network is built from the seed, the same in each process.
 
     Raises:
         LayerNotReached: The layer did not run.
@@ -80,7 +89,7 @@ def load(given: Request, device: torch.device) -> Inputs:
     spec, weight = given.check()
     data, held = batches.parts(given)
     torch.manual_seed(given.seed)
-    model = networks.load(given.model, device, quiet=False)
+    model = networks.load(given.model, device, quiet=place.rank > 0)
     example = levels(data.images.tensor([data.numbers[0]]), device)
     networks.check_takes(model, example)
     _check_classes(model, example, data, held)
@@ -90,7 +99,8 @@ def load(given: Request, device: torch.device) -> Inputs:
     if objective.losses and weight is not None:
         layer = last_map(model.module, example) if given.layer == "auto" else given.layer
         terms = objective.terms(layer, _dimensions(model.module, layer, example), weight)
-    tile = min(LARGEST[device.type], 2 ** (given.batch_size.bit_length() - 1))
+    loader = batches.training(data, given, device, place)
+    tile = min(LARGEST[device.type], 2 ** ((given.batch_size // place.world).bit_length() - 1))
     watch = None
     if given.watch and spec is not None:
         if held is None:
@@ -112,9 +122,10 @@ def load(given: Request, device: torch.device) -> Inputs:
     return Inputs(
         given=given,
         device=device,
+        place=place,
         model=model,
-        loader=batches.training(data, given.batch_size, given.augment, device),
-        held_out=None if held is None else batches.judging(held),
+        loader=loader,
+        held_out=None if held is None else batches.judging(held, place),
         trainer=trainer,
         attack=attack,
         watch=watch,

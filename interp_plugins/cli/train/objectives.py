@@ -63,13 +63,14 @@ class Objective:
         )
 
 
+CORAL, MEANS = Coral(across_ranks=True), MeanDifference(across_ranks=True)  # of the whole batch, however many share it
 OBJECTIVES = {
     "standard": Objective(logits=Mixed(alpha=1), attack=None, allowed=()),
     "fgsm": Objective(allowed=ONE_STEP),
     "consistent": Objective(losses={"consistent": ConsistentLoss()}, weight=0.1),
-    "coral": Objective(losses={"coral": Coral()}, moments=True, weight=1 / 3),
-    "mmd": Objective(losses={"mmd": MeanDifference()}, moments=True, weight=1 / 3),
-    "uda": Objective(losses={"coral": Coral(), "mmd": MeanDifference()}, moments=True, weight=1 / 3),
+    "coral": Objective(losses={"coral": CORAL}, moments=True, weight=1 / 3),
+    "mmd": Objective(losses={"mmd": MEANS}, moments=True, weight=1 / 3),
+    "uda": Objective(losses={"coral": CORAL, "mmd": MEANS}, moments=True, weight=1 / 3),
     "pgd": Objective(logits=MADRY, attack="pgd:8/255", allowed=STEPPED),
     "trades": Objective(logits=Trades(), weight=Trades().beta, attack="pgd:8/255", allowed=STEPPED),
 }

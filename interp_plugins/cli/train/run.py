@@ -54,7 +54,7 @@ def run(
     """Train a network on clean and attacked images; the best one on held-out images is kept.
 
     Writes model.safetensors, results.json with every epoch, and a page with curves. Killed at any moment, the command
-    goes on with --resume and, on a CPU, ends with the same bits.
+    goes on with --resume and, on a CPU, ends with the same bits. It also runs under torchrun.
     """
     given = dict(locals())
     from interp_plugins.cli.train.request import Request
