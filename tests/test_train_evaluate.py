@@ -3,18 +3,23 @@
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 
+import attack_world
 import chromium
 import pytest
 import torch
 import train_world
 from attack_world import here
 from test_train_run import refused
+from torch import nn
 
 from interp_plugins.attacks import FGSM, PGD
 from interp_plugins.cli.train import masking
+from interp_plugins.cli.train.answers import Answers
 from interp_plugins.cli.train.attacks import Spec
+from interp_plugins.cli.train.judges import Judge
 from interp_plugins.report.results import Results
 from interp_plugins.sources import images, models
 
@@ -100,6 +105,56 @@ def test_a_page_and_results_lie_in_the_folder(world: Path, tmp_path: Path):
     settings = json.loads((tmp_path / "out" / "results.json").read_text())["settings"]
     assert settings["attacks"] == {"clean": "clean", "fgsm:8/255": "FGSM, Linf 8/255"}
     assert chromium.console(tmp_path / "out" / "index.html", tmp_path) == []
+
+
+def test_killed_and_typed_again_it_finds_the_same(world: Path, tmp_path: Path):
+    given = words(world, attack="clean,pgd:8/255:3000", out=tmp_path / "out")
+    process = attack_world.start(given)
+    while not list((tmp_path / "out").glob("state/*.safetensors")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "out" / "results.json").exists()
+    here(given, words(world, attack="clean,pgd:8/255:3000", out=tmp_path / "undisturbed"))
+    assert (tmp_path / "out" / "results.json").read_text() == (tmp_path / "undisturbed" / "results.json").read_text()
+    assert not list((tmp_path / "out" / "state").iterdir())
+
+
+def test_what_is_judged_is_not_judged_again(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    judged, judge = [], Answers._judged
+
+    def interrupted(self: Answers, network: nn.Module, attack: Judge, places: list[int]) -> torch.Tensor:
+        judged.append(len(places))
+        if len(judged) == 2:
+            raise KeyboardInterrupt
+        return judge(self, network, attack, places)
+
+    monkeypatch.setattr(Answers, "_judged", interrupted)
+    said = refused(capsys, words(world, out=tmp_path / "out"), code=4)
+    assert said == "interp-plugins: interrupted; what is judged is kept; type the same command again"
+    (kept,) = (tmp_path / "out" / "state").iterdir()
+    here(words(world, out=tmp_path / "out"))
+    assert len(judged) == 3  # FGSM's alone
+    here(words(world, out=tmp_path / "out"))
+    assert len(judged) == 5  # nothing is kept of what is done with
+    kept.write_bytes(b"damaged")
+    here(words(world, out=tmp_path / "out"))
+    assert len(judged) == 7
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+
+
+@pytest.mark.parametrize("change", [{"top": "1,2"}, {"limit": 20}, {"attack": "fgsm:4/255"}, {"data": "images.npz"}])
+def test_what_another_command_has_judged_is_not_taken(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
+):
+    monkeypatch.setattr(Answers, "clear", lambda self: None)
+    given = {"attack": "fgsm:8/255", "out": tmp_path / "out"}
+    other = given | change | ({"data": world / "images.npz"} if "data" in change else {})
+    here(words(world, **given), words(world, **other))
+    assert len(list((tmp_path / "out" / "state").iterdir())) == 2
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ def evaluate(
     """Count how often networks are right, clean and under attacks, with 95 % intervals, all on the same images.
 
     Says, too, where an attack that should be the weaker one breaks more: then gradients are masked, and what a network
-    seems to withstand it may not.
+    seems to withstand it may not. Killed with --out, the same command goes on where it was.
     """
     given = dict(locals())
     from interp_plugins.cli.train.asked import Judgement

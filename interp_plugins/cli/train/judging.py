@@ -1,25 +1,25 @@
 """Judge networks, clean and under attacks, all on the same images."""
 
 import platform
-from collections.abc import Callable
 from importlib.metadata import version
 
 import torch
 import typer
-from jaxtyping import Bool
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import Tensor
 
 from interp_plugins.cli import networks
 from interp_plugins.cli.attack.inputs import unlike
-from interp_plugins.cli.launching import device_for
+from interp_plugins.cli.launching import device_for, termination_interrupts
 from interp_plugins.cli.train import masking
+from interp_plugins.cli.train.answers import Answers
 from interp_plugins.cli.train.asked import Asked, Judgement
 from interp_plugins.cli.train.attacks import Spec
 from interp_plugins.cli.train.batches import Part
 from interp_plugins.cli.train.ending import PAGE, RESULTS, spec_of
-from interp_plugins.cli.train.judges import Judge, judge_of
+from interp_plugins.cli.train.judges import judge_of
+from interp_plugins.cli.working import INTERRUPTED
 from interp_plugins.foundation import check
 from interp_plugins.foundation.borrow import borrow
 from interp_plugins.foundation.distributed import Place
@@ -34,30 +34,45 @@ from interp_plugins.sources.models import LoadedModel
 from interp_plugins.store.trainings import TrainingFolder
 
 ADVISED = 500  # images for AutoAttack
-ROWS = 256  # images in memory together
 
 
 def judge(given: Judgement) -> None:
-    """Do what was asked for.
+    """Do what was asked for; an interruption, by Ctrl-C or SIGTERM, says how to go on.
 
     Raises:
+        typer.Exit: Interrupted (code 4).
         ValueError: A setting, a model or the images are not as expected, or do not belong together.
         FileNotFoundError: A file or a run is not there.
         HostMissing: AutoAttack without torchattacks.
+        OSError: The folder cannot be written.
     """
+    try:
+        with termination_interrupts():
+            _judge(given)
+    except KeyboardInterrupt as error:
+        kept = "without --out nothing is kept" if given.out is None else "what is judged is kept"
+        typer.echo(f"interp-plugins: interrupted; {kept}; type the same command again", err=True)
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def _judge(given: Judgement) -> None:
     asked, device = Asked.load(given), device_for(given.device, Place())
     loaded = _networks(given, device)
     total = len(loaded) * len(asked.specs) * asked.count
     right: dict[str, dict[str, Tensor]] = {}
+    answers, known = Answers(asked), _versions(asked)
     with _shown() as bar, torch.random.fork_rng([device] if device.type == "cuda" else []):
         task = bar.add_task("", total=total)
         for name, model in loaded.items():
             classes, right[name] = _classes(model, asked, device), {}
+            network = {"spec": model.spec, "weights": weights.digest(model.module), "device": str(device)}
             for typed, spec in asked.specs.items():
                 bar.update(task, description=f"{name}: {spec}")
                 attack = judge_of(spec, model.module, classes, given)
-                right[name][typed] = _right(model.module, attack, asked, lambda done: bar.advance(task, done))
+                deciding = {**network, "attack": typed, "versions": known}
+                right[name][typed] = answers.of(model.module, attack, deciding, lambda done: bar.advance(task, done))
     _end(asked, loaded, right)
+    answers.clear()
 
 
 def _networks(given: Judgement, device: torch.device) -> dict[str, LoadedModel]:
@@ -95,21 +110,6 @@ def _classes(model: LoadedModel, asked: Asked, device: torch.device) -> int:
     return classes
 
 
-def _right(network: nn.Module, attack: Judge, asked: Asked, tell: Callable[[int], object]) -> Bool[Tensor, "n k"]:
-    """Whether the true class is among the first answers, for each image and each number of answers."""
-    device, found = next(network.parameters()).device, []
-    with borrow(network):
-        for start in range(0, asked.count, ROWS):
-            places = [*range(start, min(start + ROWS, asked.count))]
-            clean, labels = levels(asked.images.tensor(places), device), asked.images.labels[places].to(device)
-            moved = check.images(attack(clean, labels, places), "attacked images")
-            with torch.no_grad():
-                hits = network(moved).topk(max(asked.tops), dim=1).indices == labels[:, None]
-            found.append(torch.stack([hits[:, :top].any(1) for top in asked.tops], 1).cpu())
-            tell(len(places))
-    return torch.cat(found)
-
-
 def _end(asked: Asked, loaded: dict[str, LoadedModel], right: dict[str, dict[str, Tensor]]) -> None:
     """Write and print what came out."""
     given, tops = asked.given, asked.tops
@@ -144,7 +144,6 @@ def _masking(name: str, specs: dict[str, Spec], right: dict[str, Tensor], severa
 
 
 def _results(asked: Asked, loaded: dict[str, LoadedModel], rows: tuple[Row, ...]) -> Results:
-    known = ["interp-plugins", "torch", "numpy", *([TORCHATTACKS.distribution] if asked.foreign else [])]
     used = Part(asked.images, range(asked.count), asked.given.data).used()
     return Results(
         command=("interp-plugins", "train", "evaluate"),
@@ -155,7 +154,7 @@ def _results(asked: Asked, loaded: dict[str, LoadedModel], rows: tuple[Row, ...]
             "size": asked.given.size,
             "autoattack": asked.given.autoattack if asked.foreign else None,
         },
-        versions={"python": platform.python_version(), **{name: version(name) for name in known}},
+        versions=_versions(asked),
         seed=asked.given.seed,
         inputs=(
             *(Input(name=f"weights of {name}", sha256=weights.digest(each.module)) for name, each in loaded.items()),
@@ -163,6 +162,11 @@ def _results(asked: Asked, loaded: dict[str, LoadedModel], rows: tuple[Row, ...]
         ),
         rows=rows,
     )
+
+
+def _versions(asked: Asked) -> dict[str, str]:
+    known = ["interp-plugins", "torch", "numpy", *([TORCHATTACKS.distribution] if asked.foreign else [])]
+    return {"python": platform.python_version(), **{name: version(name) for name in known}}
 
 
 def _shown() -> Progress:
