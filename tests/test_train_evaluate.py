@@ -108,7 +108,7 @@ def test_a_page_and_results_lie_in_the_folder(world: Path, tmp_path: Path):
 
 
 def test_killed_and_typed_again_it_finds_the_same(world: Path, tmp_path: Path):
-    given = words(world, attack="clean,pgd:8/255:3000", out=tmp_path / "out")
+    given = words(world, attack="clean,pgd:8/255:400", out=tmp_path / "out")
     process = attack_world.start(given)
     while not list((tmp_path / "out").glob("state/*.safetensors")):
         assert process.poll() is None, process.communicate()
@@ -116,7 +116,7 @@ def test_killed_and_typed_again_it_finds_the_same(world: Path, tmp_path: Path):
     process.kill()
     process.communicate()
     assert not (tmp_path / "out" / "results.json").exists()
-    here(given, words(world, attack="clean,pgd:8/255:3000", out=tmp_path / "undisturbed"))
+    here(given, words(world, attack="clean,pgd:8/255:400", out=tmp_path / "undisturbed"))
     assert (tmp_path / "out" / "results.json").read_text() == (tmp_path / "undisturbed" / "results.json").read_text()
     assert not list((tmp_path / "out" / "state").iterdir())
 

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from tempfile import TemporaryDirectory
 from types import FrameType
 from uuid import uuid4
@@ -88,6 +89,8 @@ def launch(words: Sequence[str], count: int) -> None:
                 raise typer.Exit(failure.exitcode) from error
             how = f"was killed by signal {-failure.exitcode}" if failure.exitcode < 0 else "was stopped"
             raise KeyboardInterrupt(f"process {rank} of {count} {how}") from error
+        finally:
+            _end_forkserver()
 
 
 def work(*words: str) -> None:
@@ -105,6 +108,11 @@ def work(*words: str) -> None:
         code = 1
     if code:
         sys.exit(code)
+
+
+def _end_forkserver() -> None:
+    """Wait for the end of the process that the others were forked of; it would outlive the command by a moment."""
+    getattr(forkserver._forkserver, "_stop", lambda: None)()  # has no public name
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def quicker(network: nn.Module, noise: Float[Tensor, "n c h w"]) -> dict[str, ty
         noise: Images to run it on once.
 
     Returns:
-        For the names of such convolutions what is to be made of each: `replace` does.
+        The names of such convolutions with what takes their place, as `replace` takes them.
     """
     chosen: dict[nn.Conv2d, type[nn.Module]] = {}
 
