@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import safetensors.torch
@@ -53,8 +54,8 @@ class Answers:
         found, asked = [], self.asked
         with borrow(network):
             for start in range(0, asked.count, ROWS):
-                places = [*range(start, min(start + ROWS, asked.count))]
-                path = self._path(places, deciding)
+                places = self._places(start)
+                path = self._path(start, deciding)
                 right = None if path is None else _kept(path)
                 if right is None:
                     right = self._judged(network, attack, places)
@@ -80,14 +81,24 @@ class Answers:
             hits = network(moved).topk(max(self.asked.tops), dim=1).indices == labels[:, None]
         return torch.stack([hits[:, :top].any(1) for top in self.asked.tops], 1).cpu()
 
-    def _path(self, places: list[int], deciding: Mapping[str, object]) -> Path | None:
+    @cached_property
+    def _images(self) -> dict[int, str]:
+        """What tells the images that are judged together from others, by the place of the first."""
+        asked = self.asked
+        starts = range(0, asked.count, ROWS)
+        return {start: Part(asked.images, self._places(start), asked.given.data).used().sha256 for start in starts}
+
+    def _places(self, start: int) -> list[int]:
+        return [*range(start, min(start + ROWS, self.asked.count))]
+
+    def _path(self, start: int, deciding: Mapping[str, object]) -> Path | None:
         """The file of some images; None where nothing is kept."""
         asked, given = self.asked, self.asked.given
         if given.out is None:
             return None
         these = {
-            "images": Part(asked.images, places, given.data).used().sha256,
-            "first": places[0],
+            "images": self._images[start],
+            "first": start,
             "size": given.size,
             "tops": asked.tops,
             "seed": given.seed,

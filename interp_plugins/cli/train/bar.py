@@ -18,11 +18,10 @@ class Bar:
         progress: Draws it.
         epochs: How many there are.
         images: Of each.
-        world: Processes that have as many images each; this one's are told.
     """
 
-    def __init__(self, progress: Progress, epochs: int, images: int, world: int) -> None:
-        self._progress, self._epochs, self._images, self._world = progress, epochs, images, world
+    def __init__(self, progress: Progress, epochs: int, images: int) -> None:
+        self._progress, self._epochs, self._images = progress, epochs, images
         self._task = progress.add_task("", total=epochs * images)
 
     def begin(self, epoch: int) -> None:
@@ -32,7 +31,7 @@ class Bar:
 
     def add(self, images: int) -> None:
         """So many images more are done with."""
-        self._progress.advance(self._task, images * self._world)
+        self._progress.advance(self._task, images)
 
 
 @contextmanager
@@ -41,8 +40,8 @@ def shown(epochs: int, loader: Told, console: Console, place: Place) -> Iterator
     columns = (TextColumn("{task.description}"), BarColumn(), _Rate(), TimeRemainingColumn())
     hidden = place.rank > 0 or not console.is_terminal
     with Progress(*columns, console=console, disable=hidden, speed_estimate_period=60) as progress:
-        bar = Bar(progress, epochs, len(loader) * (loader.batch_size or 1) * place.world, place.world)
-        loader.tell = bar.add
+        bar = Bar(progress, epochs, len(loader) * (loader.batch_size or 1) * place.world)
+        loader.tell = lambda images: bar.add(images * place.world)  # the others are as far
         yield bar
 
 
