@@ -114,8 +114,7 @@ def quicker(network: nn.Module, noise: Float[Tensor, "n c h w"]) -> dict[str, ty
 def replace(network: nn.Module, chosen: Mapping[str, type[nn.Module]]) -> None:
     """Replace convolutions, in place, by faster forms of them."""
     for name, faster in chosen.items():
-        parent, _, child = name.rpartition(".")
-        setattr(network.get_submodule(parent), child, faster(network.get_submodule(name)))
+        network.set_submodule(name, faster(network.get_submodule(name)))
 
 
 def _is_plain(module: nn.Module) -> bool:

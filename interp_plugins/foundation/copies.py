@@ -39,8 +39,7 @@ class Plan:
         network = copy.deepcopy(model).eval().requires_grad_(False)
         for convolution, norm in self.folded:
             fold(network.get_submodule(convolution), network.get_submodule(norm))
-            parent, _, child = norm.rpartition(".")
-            setattr(network.get_submodule(parent), child, nn.Identity())
+            network.set_submodule(norm, nn.Identity())
         replace(network, self.quick)
         return network.to(memory_format=self.memory_format)
 
