@@ -95,11 +95,14 @@ def pairs(model: nn.Module, noise: Float[Tensor, "n c h w"]) -> tuple[tuple[str,
 
     network = copy.deepcopy(model).eval()  # so that the model's own layers are not touched
     names = {module: name for name, module in network.named_modules()}
-    for module in names:
-        if isinstance(module, CONVOLUTIONS + NORMALISATIONS):
-            module.register_forward_hook(note)
-    with torch.no_grad():
-        network(noise)
+    heard = [module for module in names if isinstance(module, CONVOLUTIONS + NORMALISATIONS)]
+    handles = [module.register_forward_hook(note) for module in heard]
+    try:
+        with torch.no_grad():
+            network(noise)
+    finally:
+        for handle in handles:  # a layer that keeps `note`, which keeps the layer, is in memory until Python looks
+            handle.remove()
     return tuple(
         (names[convolution], names[norm])
         for norm, convolution in found.items()

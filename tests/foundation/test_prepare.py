@@ -230,3 +230,18 @@ def test_a_network_that_was_prepared_can_be_forgotten():
     del model
     gc.collect()
     assert gone() is None
+
+
+def test_the_layers_of_copies_that_a_search_makes_are_gone_when_it_ends():
+    class Counted(nn.Conv2d):
+        pass
+
+    model, (images, _) = Changing().eval(), toy_images()
+    model.net[0] = Counted(3, 4, 3)
+    gc.disable()  # what is gone only when Python looks for circles counts as there
+    try:
+        prepared = prepare(model, images)
+        there = [thing for thing in gc.get_objects() if type(thing) is Counted]
+    finally:
+        gc.enable()
+    assert len(there) == len([model, prepared._network])
