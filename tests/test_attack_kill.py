@@ -80,15 +80,18 @@ class Child:
 Running = subprocess.Popen[str] | Child
 
 
+def state(pid: int) -> tuple[str, int]:
+    """What a process does, in the letter of `ps`, and which process started it; Z and 0 for one that is gone."""
+    try:
+        letter, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return "Z", 0
+    return letter, int(parent)
+
+
 def family(process: Running) -> list[int]:
     """A process and all that it started, and those started; the youngest last."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it has ended since
-        parents[int(stat.parent.name)] = int(fields[1])
+    parents = {int(folder.name): state(int(folder.name))[1] for folder in Path("/proc").glob("[0-9]*")}
     found = [process.pid]
     for pid in found:  # grows as it is walked
         found += [child for child, parent in parents.items() if parent == pid]
@@ -97,10 +100,7 @@ def family(process: Running) -> list[int]:
 
 def runs(pid: int) -> bool:
     """Whether a process has not ended; one that has may still wait to be noticed by init, which takes orphans over."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    return state(pid)[0] != "Z"
 
 
 def is_tracker(pid: int) -> bool:

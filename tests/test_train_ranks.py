@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import torch
 import train_world
 from attack_world import here
 from train_world import bits, rows, words
+from two_processes import free_port
 
 from interp_plugins.cli import main
 from interp_plugins.cli.train import inputs
@@ -31,15 +31,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def two(given: list[str]) -> list[subprocess.Popen[str]]:
     """The command in two processes that know of each other."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return [
-        attack_world.start(
-            given, RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1"
-        )
-        for rank in range(2)
-    ]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
+    return [attack_world.start(given, RANK=str(rank), **shared) for rank in range(2)]
 
 
 def ended(processes: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
