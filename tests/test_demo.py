@@ -14,8 +14,8 @@ import torch
 from chromium import console
 
 from interp_plugins.cli import main
-from interp_plugins.demo import dissection, examples, networks, numbers, remedies, sections, study
-from interp_plugins.demo.folder import Folder
+from interp_plugins.demo import dissection, examples, networks, numbers, remedies, sections, study, work
+from interp_plugins.demo.folder import Folder, Recipe
 from interp_plugins.demo.hosts import compare
 from interp_plugins.demo.writing import write
 from interp_plugins.dissection.labels import quantile95
@@ -96,8 +96,14 @@ def test_networks_are_named_by_what_their_files_hold(outcome):
 
 
 def test_units_point_at_more_of_what_was_drawn_than_chance_explains(tmp_path):
-    learned = {"training": 320, "held_out": 400, "depths": (8,), "witness": 4, "width": 16, "epochs": 4, "size": 64}
-    found = [*run(tmp_path, attacked=2, targets=1, **learned).dissection.layers.values()][-1]
+    settings, folder = study.Settings(size=64), Folder(tmp_path)
+    folder.clear()
+    work.label(folder, settings.held_out, settings.size, settings.seed, 320)
+    recipe = Recipe(8, settings.width, classes=16, epochs=4, seed=settings.seed)
+    folder.write_nets([recipe])
+    accuracy = work.learn(folder, recipe, *work.draw(320, settings.size, settings.seed, 0))
+    network = study.Network(recipe, weights.digest(folder.network(recipe)), accuracy, right=0, attacked=True)
+    found = [*study.dissect(settings, folder, network).layers.values()][-1]
     assert len(found.clean.chance.unique) == 20
     assert found.clean.labels.unique > quantile95(found.clean.chance.unique)
 

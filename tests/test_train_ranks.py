@@ -72,10 +72,10 @@ def test_killed_and_resumed_two_processes_end_with_the_bits_of_undisturbed_ones(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     def given(out: Path, *more: str) -> list[str]:
-        return words(world, out, *more, epochs=40)
+        return words(world, out, *more, epochs=15)
 
     (first, _), (second, _) = ended(two(given(tmp_path / "undisturbed")))
-    assert first.count("epoch ") - 1 == 40
+    assert first.count("epoch ") - 1 == 15
     assert second == ""
     processes = two(given(tmp_path / "killed"))
     while not (tmp_path / "killed" / "last.safetensors").exists():
