@@ -9,11 +9,20 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from interp_plugins.foundation import convolution
-from interp_plugins.foundation.convolution import KERNEL, RECIPROCALS, StridedStem, Winograd, quicker, replace
+from interp_plugins.foundation.convolution import (
+    KERNEL,
+    RECIPROCALS,
+    Contiguous,
+    StridedStem,
+    Winograd,
+    quicker,
+    replace,
+)
 from interp_plugins.foundation.prepare import prepare
 
 WINOGRAD_ERROR = 3e-5  # of the largest value, fp32; 1e-5 is usual with 256 channels
 STEM_ERROR = 2e-6
+CONTIGUOUS_ERROR = 2e-6
 
 
 def noise(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -73,7 +82,23 @@ def test_a_stem_is_the_convolution_for_any_kernel_stride_padding_and_size(
     assert_same(StridedStem(original), original, noise(2, channels, *size), STEM_ERROR)
 
 
-@pytest.mark.parametrize("quick", [Winograd(layer(2, 3, 3, 1, 1).double()), StridedStem(layer(2, 3, 5, 2, 2).double())])
+@pytest.mark.parametrize("size", [1, 2, 4, 6, 9])
+@pytest.mark.parametrize("bias", [True, False])
+def test_in_contiguous_memory_it_is_the_convolution_whatever_the_memory_it_comes_from(size: int, bias: bool):
+    original = layer(256, 512, 3, 1, 1, bias=bias)
+    images = noise(2, 256, size, size + 1)
+    for memory in (torch.contiguous_format, torch.channels_last):
+        quick = Contiguous(original.float().to(memory_format=memory)).to(memory_format=torch.channels_last)
+        assert quick.weight.is_contiguous()
+        made = quick(images.to(memory_format=memory))
+        assert made.is_contiguous(memory_format=torch.channels_last)
+        assert_same(quick, original, images.to(memory_format=memory), CONTIGUOUS_ERROR)
+
+
+@pytest.mark.parametrize(
+    "quick",
+    [Winograd(layer(2, 3, 3, 1, 1)), StridedStem(layer(2, 3, 5, 2, 2)), Contiguous(layer(2, 3, 3, 1, 1))],
+)
 def test_the_gradient_is_the_slope(quick: nn.Module):
     assert torch.autograd.gradcheck(quick.double(), noise(2, 2, 5, 6, dtype=torch.float64).requires_grad_())
 
@@ -103,6 +128,7 @@ def row_cases() -> list[object]:
         pytest.param(Winograd(wide), (192, 7, 9), 36 * 6 * 256 * 4 * 3, id="winograd, where three rows would fit"),
         pytest.param(Winograd(wide), (192, 7, 9), 1, id="winograd, row by row"),
         pytest.param(StridedStem(stem), (3, 33, 30), 2**23, id="stem"),
+        pytest.param(Contiguous(layer(256, 512, 3, 1, 1)), (256, 4, 5), 2**23, id="contiguous"),
     ]
 
 
@@ -160,10 +186,13 @@ def test_the_stem_and_the_wide_layer_are_replaced_and_nothing_else():
     assert changed == {"stem": StridedStem, "wide.2": Winograd}
 
 
-def test_a_layer_that_sees_few_pixels_is_left_alone():
+def test_a_layer_that_sees_few_pixels_is_left_alone_or_works_in_contiguous_memory():
     network = net()
     replace(network, quicker(network, noise(2, 3, 12, 16)))
     assert kinds(network)["wide.2"] is nn.Conv2d
+    wide = nn.Sequential(nn.Conv2d(3, 256, 3, 2), nn.Conv2d(256, 512, 3, 1, 1), nn.Conv2d(512, 512, 3, 2, 1))
+    replace(wide, quicker(wide, noise(2, 3, 12, 16)))
+    assert [type(part) for part in wide] == [nn.Conv2d, Contiguous, nn.Conv2d]
 
 
 @pytest.mark.parametrize(
