@@ -93,9 +93,7 @@ class Contiguous(nn.Module):
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         self.shape = convolution.weight.shape
-        self.weight = _frozen(
-            convolution.weight.flatten(1)
-        )  # a matrix stays as it is when the network's memory changes
+        self.weight = _frozen(convolution.weight.flatten(1))  # a matrix: no change of the network's memory turns it
         self.bias = None if convolution.bias is None else _frozen(convolution.bias)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
