@@ -18,12 +18,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from torchmetrics import Metric
 
 from interp_plugins.cli.launching import device_for, launch, processes_for, termination_interrupts
 from interp_plugins.foundation.distributed import Place
 from interp_plugins.store.lock import hold
-from interp_plugins.store.work import Progress, WorkFolder
+from interp_plugins.store.work import Progress, Sums, WorkFolder
 
 INTERRUPTED = 4
 PAUSE = 0.5  # seconds between two looks at how far the others are
@@ -46,7 +45,7 @@ class Pass(Protocol):
     """A phase that can be done shard by shard."""
 
     @property
-    def metrics(self) -> Mapping[str, Metric]:
+    def metrics(self) -> Mapping[str, Sums]:
         """What sums up."""
 
     def look(self, shard: int) -> None:

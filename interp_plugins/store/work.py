@@ -13,14 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from time import monotonic
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import safetensors.torch
 import torch
 from pydantic import JsonValue
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from torchmetrics import Metric
 
 from interp_plugins.foundation.files import write_whole
 from interp_plugins.store import disk
@@ -28,6 +27,24 @@ from interp_plugins.store.manifest import Frozen, Member, Positive, Sha256
 
 STATE = "state"
 PATIENCE = 20  # a file is written when this many times the last writing's time have passed, so that it costs 5 %
+
+
+@runtime_checkable
+class Sums(Protocol):
+    """What is asked of torchmetrics' metrics here; to import those takes seconds, and not all work sums up."""
+
+    @property
+    def metric_state(self) -> Mapping[str, Tensor | list[Tensor]]:
+        """What it holds, by name."""
+
+    def to(self, device: torch.device) -> object:
+        """Hold it there."""
+
+    def merge_state(self, incoming_state: dict[str, Any]) -> None:
+        """Add what another holds."""
+
+    def compute(self) -> Any:
+        """What comes of it."""
 
 
 class Used(Frozen):
@@ -128,7 +145,7 @@ class WorkFolder(Generic[M]):
                 here = [key for key in file.keys() if key.startswith(f"{name}/")]  # noqa: SIM118
                 yield {key.removeprefix(f"{name}/"): file.get_tensor(key) for key in here}
 
-    def merged(self, phase: str, metrics: Mapping[str, Metric]) -> None:
+    def merged(self, phase: str, metrics: Mapping[str, Sums]) -> None:
         """Add all that the files hold to metrics."""
         for name, metric in metrics.items():
             for held in self.parts(phase, name):
@@ -138,7 +155,7 @@ class WorkFolder(Generic[M]):
                     states[state] = tensor if isinstance(value, Tensor) else [] if tensor is None else [tensor]
                 metric.merge_state(states)
 
-    def computed(self, phase: str, metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    def computed(self, phase: str, metrics: Mapping[str, Sums]) -> dict[str, Any]:
         """What metrics that have seen nothing say once all that the files hold is added to them."""
         self.merged(phase, metrics)
         with warnings.catch_warnings():  # torchmetrics does not count a merge as having seen something
@@ -196,7 +213,7 @@ class Progress:
         metrics: What sums up.
     """
 
-    def __init__(self, folder: WorkFolder[Any], phase: str, rank: int, metrics: Mapping[str, Metric]) -> None:
+    def __init__(self, folder: WorkFolder[Any], phase: str, rank: int, metrics: Mapping[str, Sums]) -> None:
         names = (folder.folder / STATE / f"{phase}-{number}-{rank}.safetensors" for number in count())
         self._path = next(name for name in names if not name.exists())
         self._folder, self._metrics, self._done = folder.folder, metrics, list[int]()
