@@ -22,6 +22,7 @@ ART_ALONE = "the ART adapter knows one host"
 CAPTUM_ALONE = "the Captum adapter knows one host"
 FLOORS = "floors import downwards, families never each other"
 LIGHT = "the registry needs neither torch nor numpy"
+NOTHING_SUMMED = "what sums nothing up does not wait for torchmetrics"
 NO_FOLDER = "nothing imports through the folder adapters"
 
 FORBIDDEN = [
@@ -49,6 +50,8 @@ FORBIDDEN = [
     ("interp_plugins/newcomers/__init__.py", "import torch", FLOORS),  # a new folder that was given no floor
     ("interp_plugins/registry.py", "import torch", LIGHT),
     ("interp_plugins/errors.py", "import numpy", LIGHT),
+    ("interp_plugins/training/__init__.py", "from torchmetrics import Metric", NOTHING_SUMMED),
+    ("interp_plugins/cli/train/__init__.py", "import interp_plugins.neurons", NOTHING_SUMMED),
     ("interp_plugins/sources/__init__.py", "from adapters import interp_art", NO_FOLDER),
 ]
 

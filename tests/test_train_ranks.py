@@ -92,6 +92,31 @@ def test_killed_and_resumed_two_processes_end_with_the_bits_of_undisturbed_ones(
     assert rows(tmp_path / "killed") == rows(tmp_path / "undisturbed")
 
 
+# A process that has imported nothing yet joins a group of its own, and then imports what training does.
+JOINED = """
+from functools import partial
+from pathlib import Path
+import torch
+from torch import distributed
+from interp_plugins.cli.train import training
+from interp_plugins.foundation.distributed import Place
+alone = partial(distributed.init_process_group, store=distributed.HashStore(), rank=0, world_size=1)
+distributed.init_process_group = alone
+with training._joined(Place(0, 2), torch.device("cpu")):
+    import torch._dynamo
+    import torch.distributed.nn.functional
+    distributed.all_reduce(torch.ones(1))
+print(*(path.read_text() for path in Path("/proc/self/task").glob("*/comm")))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds threads in /proc")
+def test_no_thread_of_the_group_is_left_to_abort_a_process_that_ends():
+    done = subprocess.run([sys.executable, "-c", JOINED], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "gloo" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

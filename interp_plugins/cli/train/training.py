@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 import torch
 import typer
@@ -68,6 +69,9 @@ def _joined(place: Place, device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    # torch imports it sooner or later, and its defaults keep the group that is there at that moment, with gloo's
+    # threads, which may then abort a process that ends
+    import_module("torch.distributed.nn.functional")
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
