@@ -39,11 +39,8 @@ def given(model: nn.Module, additional_forward_args: Any, row: int | None = None
     def append(_module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         return (*arguments, *(_own(each, row, len(arguments[0])) for each in extra))
 
-    handle = model.register_forward_pre_hook(append)
-    try:
+    with model.register_forward_pre_hook(append):
         yield
-    finally:
-        handle.remove()
 
 
 def as_tuple(additional_forward_args: Any) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ A row's result depends neither on its neighbours nor on its place in a tile of a
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -51,7 +52,7 @@ class Winograd(nn.Module):
         weight = convolution.weight.detach().permute(2, 3, 1, 0)
         points = torch.kron(KERNEL, KERNEL).to(weight.dtype) @ weight.flatten(0, 1).flatten(1)
         self.weight = _frozen(points.view(36, *weight.shape[2:]))
-        self.bias = None if convolution.bias is None else _frozen(convolution.bias)
+        self.bias = _bias(convolution)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
         """The convolution of the images."""
@@ -69,7 +70,7 @@ class StridedStem(nn.Module):
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         self.weight = _frozen(convolution.weight)
-        self.bias = None if convolution.bias is None else _frozen(convolution.bias)
+        self.bias = _bias(convolution)
         self.stride, self.padding = convolution.stride[0], convolution.padding
         outputs, inputs, height, width = self.weight.shape
         s, rows, columns = self.stride, -(-height // self.stride), -(-width // self.stride)
@@ -94,7 +95,7 @@ class Contiguous(nn.Module):
         super().__init__()
         self.shape = convolution.weight.shape
         self.weight = _frozen(convolution.weight.flatten(1))  # a matrix: no change of the network's memory turns it
-        self.bias = None if convolution.bias is None else _frozen(convolution.bias)
+        self.bias = _bias(convolution)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
         """The convolution of the images."""
@@ -123,13 +124,10 @@ def quicker(network: nn.Module, noise: Float[Tensor, "n c h w"]) -> dict[str, ty
             chosen.setdefault(module, faster)
 
     plain = {name: module for name, module in network.named_modules() if _is_plain(module)}
-    handles = [module.register_forward_hook(choose) for module in plain.values()]
-    try:
-        with torch.no_grad():
-            network(noise)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for module in plain.values():
+            hooks.enter_context(module.register_forward_hook(choose))
+        network(noise)
     return {name: chosen[module] for name, module in plain.items() if module in chosen}
 
 
@@ -161,6 +159,10 @@ def _faster(convolution: nn.Conv2d, size: int) -> type[nn.Module] | None:
         return Winograd if wide else None  # with fewer channels the transforms cost more than they save
     stem = convolution.in_channels <= 4 and stride[0] == stride[1] > 1
     return StridedStem if stem and min(kernel) >= 4 else None
+
+
+def _bias(convolution: nn.Conv2d) -> nn.Parameter | None:
+    return None if convolution.bias is None else _frozen(convolution.bias)
 
 
 def _frozen(values: Tensor) -> nn.Parameter:

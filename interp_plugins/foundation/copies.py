@@ -6,6 +6,7 @@ alone, so a plan says it by their names.
 
 import copy
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,14 +96,11 @@ def pairs(model: nn.Module, noise: Float[Tensor, "n c h w"]) -> tuple[tuple[str,
 
     network = copy.deepcopy(model).eval()  # so that the model's own layers are not touched
     names = {module: name for name, module in network.named_modules()}
-    heard = [module for module in names if isinstance(module, CONVOLUTIONS + NORMALISATIONS)]
-    handles = [module.register_forward_hook(note) for module in heard]
-    try:
-        with torch.no_grad():
-            network(noise)
-    finally:
-        for handle in handles:  # a layer that keeps `note`, which keeps the layer, is in memory until Python looks
-            handle.remove()
+    with ExitStack() as hooks, torch.no_grad():  # a layer that kept `note`, which keeps the layer, would stay in memory
+        for module in names:
+            if isinstance(module, CONVOLUTIONS + NORMALISATIONS):
+                hooks.enter_context(module.register_forward_hook(note))
+        network(noise)
     return tuple(
         (names[convolution], names[norm])
         for norm, convolution in found.items()

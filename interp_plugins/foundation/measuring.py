@@ -1,6 +1,7 @@
 """What every measurement of a network's units begins with: images, which layers there are, a copy to measure with."""
 
 import copy
+from contextlib import ExitStack
 from functools import partial
 
 import torch
@@ -63,20 +64,15 @@ def last_map(model: nn.Module, image: Float[Tensor, "1 c h w"]) -> str:
         ValueError: No module puts out maps.
     """
     found: list[str] = []
-    handles = []
 
     def look(name: str, _module: nn.Module, _inputs: object, output: object) -> None:
         if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
             found.append(name)
 
-    with borrow(model), torch.no_grad():
-        try:
-            for name, module in model.named_modules():
-                handles.append(module.register_forward_hook(partial(look, name)))
-            model(image)
-        finally:
-            for handle in handles:
-                handle.remove()
+    with borrow(model), torch.no_grad(), ExitStack() as hooks:
+        for name, module in model.named_modules():
+            hooks.enter_context(module.register_forward_hook(partial(look, name)))
+        model(image)
     if not found or not found[-1]:
         raise ValueError("expected a model with a layer that puts out maps, got none; name the layer")
     return found[-1]

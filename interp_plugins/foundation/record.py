@@ -10,7 +10,7 @@ later `ReLU(inplace=True)` made of it. Layers are named as in `model.named_modul
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from torch import Tensor, nn
 
@@ -56,14 +56,10 @@ def record(
 
         return hook
 
-    handles = []
-    try:
+    with ExitStack() as hooks:
         for layer in layers:
             if layer not in modules:
                 near = difflib.get_close_matches(layer, modules, n=1, cutoff=0.0)
                 raise ValueError(f"expected a layer of the model, got {layer!r}; the nearest is {near[0]!r}")
-            handles.append(modules[layer].register_forward_hook(keep(layer)))
+            hooks.enter_context(modules[layer].register_forward_hook(keep(layer)))
         yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -69,11 +69,8 @@ class Whole:
         def replace(_module: nn.Module, _inputs: object, _output: object) -> Tensor:
             return maps
 
-        handle = self.model.get_submodule(self.layer).register_forward_hook(replace)
-        try:
+        with self.model.get_submodule(self.layer).register_forward_hook(replace):
             return check.logits(self.model(_of_row(images, row, len(maps))), len(maps), "the model")
-        finally:
-            handle.remove()
 
 
 class Cut:
